@@ -1,0 +1,29 @@
+# make demo: set up, then the whole system once, ending with an overlay and a table.
+# make test: the test suite. Both share one .venv, made from constraints.txt when it is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint clean
+
+.venv/.run: setup.cfg constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(INSTALL) --editable '.[train,demo]'
+	touch $@
+
+.venv/.dev: .venv/.run
+	$(INSTALL) --editable '.[all]'
+	touch $@
+
+demo: .venv/.run
+	$(BIN)/python trainers/demo.py --out runs/demo
+
+test: .venv/.dev
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov cmask_tf --cov-fail-under 85 tests
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --diff .
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .coverage

@@ -1,0 +1,63 @@
+"""The `cmask` command: one module a sub-command, each with `add_parser(subparsers)` and `run(args)`.
+
+Nothing here imports TensorFlow, OpenCV or SciPy: a sub-command imports them in `run`, when its
+input was looked at. Wrong input is one line on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from cmask_tf.errors import UserError
+
+COMMANDS = ("segment", "concepts", "vocabulary", "data", "train", "evaluate")
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one `cmask` command.
+
+    Args:
+        argv: the arguments after the program's name; those of the process by default.
+
+    Returns:
+        The exit code: 0, 2 for wrong input, 130 when interrupted.
+    """
+    modules = {name: importlib.import_module(f"cmask_tf.cli.{name}") for name in COMMANDS}
+    args = _parser(modules.values()).parse_args(argv)
+    try:
+        modules[args.cmask_command].run(args)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"cmask: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("cmask: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) went away; Python would complain again while it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def _parser(modules) -> argparse.ArgumentParser:
+    parser = _Parser(prog="cmask", description="An image and a concept in, the mask out.")
+    commands = parser.add_subparsers(dest="cmask_command", metavar="COMMAND", required=True)
+    for module in modules:
+        module.add_parser(commands)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,335 @@
+"""What `paper()`, `lite()` and `tiny()` take differently: one frozen dataclass a part.
+
+Section numbers are those of the paper (arXiv 1808.06032). `paper()` is the literal reading, `lite()`
+what measures best at a fraction of the cost, `tiny()` either design at a width that trains on a CPU
+in minutes. A field that is not known is an error, never a silent default.
+
+    config = load("lite", overrides=["refine.epochs=10"])
+    config.save(path)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cmask_tf.errors import UserError
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A convolutional feature extractor. Images in: float32 RGB, 0 to 255."""
+
+    name: str = "resnet50"  # resnet50, efficientnet_lite0, efficientnet_lite1, efficientnet_lite2
+    width: float = 1.0  # multiplies the channels
+    depth: float = 1.0  # multiplies the blocks of each stage, rounded up
+    output_stride: int = 32  # 32, or 16 or 8 with a dilated tail
+    weights: str | None = None  # "imagenet", or None for random ones
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Three fully connected layers, written as 1x1 convolutions (4.1). The last one is D wide."""
+
+    hidden: tuple[int, ...] = (4096, 4096)
+    output_activation: str = "relu"  # "relu" is the paper's; word vectors are signed: "linear"
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The image sizes (square, px) at which attention is computed (4.3), the training size first."""
+
+    sizes: tuple[int, ...] = (300, 700)
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """Two 1x1 convolutions from V coarse to V refined maps (4.2)."""
+
+    bottleneck: int = 2000
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The label-agnostic segmentation network (4.3, supplement 3)."""
+
+    design: str = "paper"  # "paper": five-channel Inception-V2; "lite": image encoded once
+    size: int = 224
+    width: float = 1.0  # "paper": multiplies Inception-V2's channels
+    low_level: int = 64  # channels of the 7x7 low-level stream
+    units: int = 3  # dense units
+    growth: int = 32  # channels that a dense unit adds
+    convolutions: int = 2  # 3x3 convolutions in a dense unit
+    channels: int = 64  # "lite": channels of the decoder
+    encoder: Backbone | None = None  # "lite": the network that encodes the image once
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """Weakly supervised mixing (4.4): how the neighbour p(q) of a concept q is found."""
+
+    neighbours: str = "pmi"  # "pmi": cosine of word vectors; "second_order": substitutes
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """AdamW, a linear warm-up, then a cosine down to zero."""
+
+    epochs: int = 10
+    batch: int = 32  # the global batch, over all replicas
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    warmup: float = 0.05  # share of all steps
+    backbone_rate: float = 1.0  # the backbone's learning rate over the others'
+
+
+@dataclass(frozen=True)
+class EmbeddingTraining(Schedule):
+    """Stage 1 (4.1)."""
+
+
+@dataclass(frozen=True)
+class RefinementTraining(Schedule):
+    """Stage 2 (4.2): Eqn. 2 and the spatial discrimination loss."""
+
+    matching_weight: float = 1e-6  # c in Eqn. 2
+    matching_maps: int = 800  # N in Eqn. 2
+    matching_scope: str = "all"  # "all", or "tagged": only image-level concepts tagged in the photo
+    threshold: float = 0.2  # B in Eqn. 2, on cosines
+    discrimination_weight: float = 1.0
+    keep_positives: bool = False  # leave out locations where concept j is annotated too
+    min_cooccurrence: int = 5  # images that must hold a pair before O(i, j) exists
+    dice_weight: float = 0.0  # soft Dice beside the cross entropy of annotated concepts
+
+
+@dataclass(frozen=True)
+class SegmentationTraining(Schedule):
+    """Stage 3 (4.3)."""
+
+    dice_weight: float = 0.0
+    attention_noise: float = 0.0  # standard deviation of smooth noise added to the attention
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole system: the networks and the three trainings."""
+
+    name: str
+    backbone: Backbone = field(default_factory=Backbone)
+    embedding: Embedding = field(default_factory=Embedding)
+    attention: Attention = field(default_factory=Attention)
+    refinement: Refinement = field(default_factory=Refinement)
+    segmentation: Segmentation = field(default_factory=Segmentation)
+    mixing: Mixing = field(default_factory=Mixing)
+    embed: EmbeddingTraining = field(default_factory=EmbeddingTraining)
+    refine: RefinementTraining = field(default_factory=RefinementTraining)
+    segment: SegmentationTraining = field(default_factory=SegmentationTraining)
+    seed: int = 0
+
+    def save(self, path: Path) -> None:
+        """Writes the config as JSON that `load` reads back to an equal Config."""
+        Path(path).write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+
+def paper() -> Config:
+    """The paper, literally: ResNet-50 at 300 and 700 px, 4096-d head, Inception-V2 at 224 px."""
+    return Config(name="paper")
+
+
+def lite() -> Config:
+    """What measures best at a fraction of the cost; EfficientNet-Lite0 with ImageNet weights."""
+    net = Backbone(name="efficientnet_lite0", output_stride=16, weights="imagenet")
+    return Config(
+        name="lite",
+        backbone=net,
+        embedding=Embedding(hidden=(512, 512), output_activation="linear"),
+        attention=Attention(sizes=(300, 480)),
+        refinement=Refinement(bottleneck=256),
+        segmentation=Segmentation(design="lite", size=288, channels=64, low_level=16, encoder=net),
+        mixing=Mixing(neighbours="second_order"),
+        embed=EmbeddingTraining(epochs=4, batch=32, learning_rate=1e-3, backbone_rate=0.2),
+        refine=RefinementTraining(
+            epochs=14,
+            batch=16,
+            learning_rate=1e-3,
+            backbone_rate=0.2,
+            matching_weight=0.01,
+            matching_scope="tagged",
+            discrimination_weight=0.3,
+            keep_positives=True,
+            dice_weight=0.5,
+        ),
+        segment=SegmentationTraining(
+            epochs=8,
+            batch=16,
+            learning_rate=1e-3,
+            backbone_rate=0.2,
+            dice_weight=1.0,
+            attention_noise=0.1,
+        ),
+    )
+
+
+def tiny(design: str = "paper") -> Config:
+    """Either design at a width that trains from scratch on two CPU cores in minutes.
+
+    Args:
+        design: "paper" or "lite".
+    """
+    if design not in ("paper", "lite"):
+        raise UserError(f"tiny(design=...) is 'paper' or 'lite', not {design!r}")
+    base = paper() if design == "paper" else lite()
+    name = "resnet50" if design == "paper" else "efficientnet_lite0"
+    # Stride 8 keeps the paper's proportion of map to image: 12x12 and 20x20 for 10x10 and 22x22.
+    net = Backbone(name=name, width=0.25, depth=0.34, output_stride=8)
+    return dataclasses.replace(
+        base,
+        name=f"tiny-{design}",
+        backbone=net,
+        embedding=dataclasses.replace(base.embedding, hidden=(128, 128)),
+        attention=Attention(sizes=(96, 160)),
+        refinement=Refinement(bottleneck=64),
+        segmentation=dataclasses.replace(
+            base.segmentation,
+            size=96,
+            width=0.125,
+            low_level=16,
+            units=2,
+            growth=8,
+            channels=24,
+            encoder=net if design == "lite" else None,
+        ),
+        embed=dataclasses.replace(
+            base.embed, epochs=8, batch=32, learning_rate=2e-3, backbone_rate=1.0
+        ),
+        refine=dataclasses.replace(
+            base.refine, epochs=12, batch=16, learning_rate=2e-3, backbone_rate=1.0
+        ),
+        segment=dataclasses.replace(
+            base.segment, epochs=10, batch=16, learning_rate=2e-3, backbone_rate=1.0
+        ),
+    )
+
+
+PRESETS = {
+    "paper": paper,
+    "lite": lite,
+    "tiny": tiny,
+    "tiny-lite": lambda: tiny("lite"),
+}
+
+
+def load(source: str, overrides: typing.Sequence[str] = ()) -> Config:
+    """A preset by name or a JSON file, with single fields overridden.
+
+    Args:
+        source: a key of `PRESETS`, or a file written by `Config.save`.
+        overrides: "part.field=value" strings; the value is JSON, or a bare string.
+
+    Raises:
+        UserError: an unknown preset, field or part, a value of the wrong type, or a broken file.
+    """
+    if source in PRESETS:
+        values, where = dataclasses.asdict(PRESETS[source]()), f"config {source}"
+    else:
+        values, where = _read_json(Path(source)), str(source)
+    for text in overrides:
+        _override(values, text)
+    return from_dict(values, where)
+
+
+def from_dict(values: dict, where: str = "config") -> Config:
+    """A Config from plain values; `where` is named in errors."""
+    config = _build(Config, values, where, "")
+    _validate(config, where)
+    return config
+
+
+def _read_json(path: Path) -> dict:
+    if not path.is_file():
+        raise UserError(f"{path}: no such config; expected one of {', '.join(PRESETS)}, or a JSON file")
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected a JSON object of config fields")
+    return values
+
+
+def _override(values: dict, text: str) -> None:
+    key, equals, raw = text.partition("=")
+    if not equals:
+        raise UserError(f"--set {text}: expected field=value, as in refine.epochs=10")
+    try:
+        value = json.loads(raw)
+    except ValueError:
+        value = raw
+    *parents, leaf = key.split(".")
+    for name in parents:
+        values = values.get(name) if isinstance(values, dict) else None
+    if not isinstance(values, dict) or leaf not in values:
+        raise UserError(f"--set {text}: no config field {key!r}")
+    values[leaf] = value
+
+
+def _build(cls, values: dict, where: str, prefix: str):
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: {prefix.rstrip('.')} is an object of fields, not {values!r}")
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        if key not in hints:
+            raise UserError(f"{where}: unknown field {prefix}{key}; known here: {', '.join(hints)}")
+    if cls is Config and "name" not in values:
+        raise UserError(f"{where}: field name is missing")
+    built = {k: _convert(hints[k], v, where, prefix + k) for k, v in values.items()}
+    return cls(**built)
+
+
+def _convert(kind, value, where: str, key: str):
+    if typing.get_origin(kind) is types.UnionType:
+        if value is None:
+            return None
+        kind = next(k for k in typing.get_args(kind) if k is not type(None))
+    if dataclasses.is_dataclass(kind):
+        return _build(kind, value, where, key + ".")
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"{where}: {key} is a list of {item.__name__}, not {value!r}")
+        return tuple(_convert(item, v, where, key) for v in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise UserError(f"{where}: {key} is of type {kind.__name__}, not {value!r}")
+    return value
+
+
+_CHOICES = {
+    ("backbone", "name"): ("resnet50", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"),
+    ("backbone", "output_stride"): (8, 16, 32),
+    ("backbone", "weights"): (None, "imagenet"),
+    ("embedding", "output_activation"): ("relu", "linear"),
+    ("segmentation", "design"): ("paper", "lite"),
+    ("mixing", "neighbours"): ("pmi", "second_order"),
+    ("refine", "matching_scope"): ("all", "tagged"),
+}
+
+
+def _validate(config: Config, where: str) -> None:
+    for (part, name), allowed in _CHOICES.items():
+        value = getattr(getattr(config, part), name)
+        if value not in allowed:
+            raise UserError(f"{where}: {part}.{name} is one of {', '.join(map(str, allowed))}, not {value!r}")
+    if len(config.attention.sizes) != 2:
+        raise UserError(f"{where}: attention.sizes needs two sizes, as in [300, 700]")
+    if (config.segmentation.design == "lite") != (config.segmentation.encoder is not None):
+        raise UserError(f"{where}: segmentation.encoder goes with segmentation.design 'lite', and only with it")
+    for part in ("embed", "refine", "segment"):
+        schedule = getattr(config, part)
+        if schedule.epochs < 1 or schedule.batch < 1:
+            raise UserError(f"{where}: {part}.epochs and {part}.batch are at least 1")

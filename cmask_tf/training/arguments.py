@@ -1,0 +1,70 @@
+"""What the three trainers ask for on the command line; the same for `trainers/*.py` and `cmask train`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from cmask_tf import config as configs
+from cmask_tf.errors import UserError
+
+STAGES = {
+    "embedding": "Stage 1 (4.1): learn from tagged photos to place a photo near its tags' word vectors.",
+    "refine": "Stage 2 (4.2): learn from boxes to turn coarse attention maps into refined ones.",
+    "segmentation": "Stage 3 (4.3): learn from masks to turn attention into a sharp mask; "
+    "then choose mixing and thresholds on the validation photos. Writes the finished model.",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser, stage: str) -> None:
+    """Adds the arguments of one stage ("embedding", "refine" or "segmentation")."""
+    presets = "|".join(configs.PRESETS)
+    parser.description = STAGES[stage] + " Run the same command again to go on after an interruption."
+    parser.add_argument("--data", type=Path, required=True, metavar="RECORDS",
+                        help="training records, from `cmask data prepare`")  # fmt: skip
+    if stage == "embedding":
+        parser.add_argument("--vocabulary", type=Path, required=True, metavar="DIR",
+                            help="word vectors, from `cmask vocabulary build`")  # fmt: skip
+        parser.add_argument("--config", default="lite", metavar=f"{presets}|FILE",
+                            help="the networks and schedules (default: lite)")  # fmt: skip
+    else:
+        before = "embedding" if stage == "refine" else "refine"
+        parser.add_argument("--from", dest="start", type=Path, required=True, metavar="DIR",
+                            help=f"the --out of train_{before}.py")  # fmt: skip
+        parser.add_argument("--config", metavar=f"{presets}|FILE",
+                            help="default: the config of the stage before")  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
+                        help="where the result goes; work in progress is kept in DIR.run")  # fmt: skip
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE",
+                        help="override one config field, as in --set refine.epochs=10")  # fmt: skip
+    parser.add_argument("--checkpoint-every", type=int, default=500, metavar="STEPS",
+                        help="steps between checkpoints, besides one each epoch (default: 500)")  # fmt: skip
+    parser.add_argument("--deterministic", action="store_true",
+                        help="the same result each time, at some speed")  # fmt: skip
+
+
+def run(stage: str, args: argparse.Namespace) -> None:
+    """Trains one stage as `add_arguments` understood it."""
+    source = args.config
+    if source is None:
+        source = str(args.start / "config.json")
+    config = configs.load(source, args.set)
+    if _finished(args.out, config):
+        print(f"{args.out}: finished already; remove it to train again")
+        return
+    from cmask_tf.training import run as training  # TensorFlow, only once the arguments hold
+
+    training.train_stage(stage, config, args)
+    print(f"{args.out}: written")
+
+
+def _finished(out: Path, config: configs.Config) -> bool:
+    if not out.exists():
+        return False
+    saved = out / "config.json"
+    if not saved.is_file() or not (out / "provenance.json").is_file():
+        raise UserError(f"{out}: exists and is not a trained stage; give another --out")
+    if configs.from_dict(json.loads(saved.read_text()), str(saved)) != config:
+        raise UserError(f"{out}: was trained with another config; give another --out, or the same config")
+    return True

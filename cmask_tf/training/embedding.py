@@ -1,0 +1,54 @@
+"""Stage 1: the embedding network learns from tags (section 4.1)."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from cmask_tf import losses
+from cmask_tf.data import pipelines
+from cmask_tf.models.backbone import build_backbone
+from cmask_tf.models.embedding import build_head, embed_photo
+
+
+class EmbeddingTask:
+    """L_embed(e, t) between a photo's embedding e and the soft topic embedding t of its tags."""
+
+    def __init__(self, run):
+        config, self.run = run.config, run
+        self.records, self.validation = run.record_set("tags"), run.record_set("val")
+        self.size, self.batch = config.attention.sizes[0], config.embed.batch
+        self.spellings = run.vocabulary.spellings()
+        self.idf = tf.constant(run.vocabulary.idf, tf.float32)
+        self.vectors = tf.constant(run.vocabulary.vectors, tf.float32)
+        self.steps_per_epoch = pipelines.steps(self.records.examples, self.batch)
+        with run.strategy.scope():
+            backbone = build_backbone(config.backbone)
+            head = build_head(backbone.output["c5"].shape[-1], config.embedding, run.vocabulary.dim)
+        self.models = {"backbone": backbone, "embedding": head}
+
+    def batches(self, epoch: int, skip: int) -> tf.data.Dataset:
+        return self._batches(self.records, epoch=epoch, skip=skip, train=True)
+
+    def loss(self, batch: dict, training: bool = True) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Per-example cosine loss [b]; a photo without a known tag counts as zero."""
+        topic = losses.soft_topic(batch["tags"], self.idf, self.vectors)
+        embedding = embed_photo(self.models["backbone"], self.models["embedding"], batch["image"], training)
+        tagged = tf.cast(tf.reduce_any(topic != 0, axis=-1), tf.float32)
+        cosine = losses.cosine_embedding(embedding, topic) * tagged
+        return cosine, {"cosine": cosine}
+
+    def validate(self) -> dict[str, float]:
+        """Mean cosine loss on the validation photos, whose tags are the concepts that they show."""
+        step = tf.function(lambda batch: self.loss(batch, training=False)[0], reduce_retracing=True)
+        values = [step(b).numpy() for b in self._batches(self.validation, epoch=0, skip=0, train=False)]
+        return {"val_cosine": float(np.concatenate(values).mean())}
+
+    def pictures(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def _batches(self, records, *, epoch, skip, train):
+        return pipelines.embedding_batches(
+            records, self.spellings, self.size, self.batch,
+            seed=self.run.config.seed, epoch=epoch, skip=skip, train=train,
+        )  # fmt: skip

@@ -1,0 +1,137 @@
+"""One training run: what every stage needs to know, and how a stage becomes a model directory."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from cmask_tf import model_directory
+from cmask_tf.config import Config
+from cmask_tf.data.records import RecordSet
+from cmask_tf.training.concepts import check_supervision, trained_concepts
+from cmask_tf.training.loop import Task, train
+from cmask_tf.training.strategy import is_chief, make_strategy, set_determinism
+from cmask_tf.vocabulary.artefact import Vocabulary
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stage at work.
+
+    Attributes:
+        start: the model directory of the stage before, None for Stage 1.
+        work: checkpoints, logs and caches, beside `out`; removed by the user, not by us.
+    """
+
+    config: Config
+    records: Path
+    start: Path | None
+    out: Path
+    strategy: tf.distribute.Strategy
+    vocabulary: Vocabulary
+    concepts: list[dict[str, str]]
+    deterministic: bool
+    checkpoint_every: int
+
+    @property
+    def work(self) -> Path:
+        return self.out.with_name(self.out.name + ".run")
+
+    def record_set(self, name: str) -> RecordSet:
+        return RecordSet.open(self.records / name)
+
+    def train(self, task: Task, schedule) -> dict:
+        return train(
+            task,
+            schedule,
+            self.work,
+            self.strategy,
+            checkpoint_every_steps=self.checkpoint_every,
+            deterministic=self.deterministic,
+        )
+
+
+def train_stage(stage: str, config: Config, args: argparse.Namespace) -> None:
+    """Trains a stage and publishes its model directory at `args.out` by one rename."""
+    stages = {"embedding": _embedding, "refine": _refine, "segmentation": _segmentation}
+    set_determinism(config.seed, args.deterministic)
+    run = _start(stage, config, args)
+    parts, results = stages[stage](run)
+    if not is_chief(run.strategy):
+        return
+    start = getattr(args, "start", None)
+    earlier = model_directory.load_provenance(start) if start else {}
+    provenance = {**earlier, stage: _provenance(run, results.pop("history"))}
+    model_directory.save(
+        run.out, config, run.vocabulary, run.concepts, parts, provenance=provenance, **results
+    )
+
+
+def _start(stage: str, config: Config, args: argparse.Namespace) -> Run:
+    start = getattr(args, "start", None)
+    if start is None:
+        vocabulary = Vocabulary.load(args.vocabulary)
+        concepts = trained_concepts(args.data, vocabulary)
+        check_supervision(concepts, args.data)
+    else:
+        needed = {"refine": ("backbone", "embedding"), "segmentation": ("backbone", "embedding", "refinement")}
+        model_directory.check(start, needed[stage])
+        vocabulary = model_directory.load_vocabulary(start)
+        concepts = model_directory.load_concepts(start)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    return Run(
+        config=config,
+        records=args.data,
+        start=start,
+        out=args.out,
+        strategy=make_strategy(),
+        vocabulary=vocabulary,
+        concepts=concepts,
+        deterministic=args.deterministic,
+        checkpoint_every=args.checkpoint_every,
+    )
+
+
+def _embedding(run: Run) -> tuple[dict, dict]:
+    from cmask_tf.training.embedding import EmbeddingTask
+
+    task = EmbeddingTask(run)
+    history = run.train(task, run.config.embed)
+    return task.models, {"history": history}
+
+
+def _refine(run: Run) -> tuple[dict, dict]:
+    from cmask_tf.training.refine import RefinementTask
+
+    task = RefinementTask(run)
+    history = run.train(task, run.config.refine)
+    return task.models, {"history": history}
+
+
+def _segmentation(run: Run) -> tuple[dict, dict]:
+    from cmask_tf.training.calibration import calibrate
+    from cmask_tf.training.segmentation import SegmentationTask
+
+    task = SegmentationTask(run)
+    history = run.train(task, run.config.segment)
+    parts = {**task.attention_parts, **task.models}
+    mixing, thresholds = calibrate(run, parts)
+    return parts, {"history": history, "mixing": mixing, "thresholds": thresholds}
+
+
+def _provenance(run: Run, history: dict) -> dict:
+    """What this stage was made from (DESIGN's `provenance.json`)."""
+    versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")}
+    sets = [d.name for d in sorted(run.records.iterdir()) if (d / "dataset.json").is_file()]
+    return {
+        "seed": run.config.seed,
+        "deterministic": run.deterministic,
+        "replicas": run.strategy.num_replicas_in_sync,
+        "versions": {"cmask-tf": importlib.metadata.version("cmask-tf"), **versions},
+        "records": {name: run.record_set(name).examples for name in sets},
+        "validation": history.get("validation", [])[-1:],
+    }

@@ -1,0 +1,86 @@
+"""The presets are the paper's figures and DESIGN's; a misspelt or mistyped field is an error."""
+
+import dataclasses
+import json
+
+import pytest
+
+from cmask_tf import config as configs
+from cmask_tf.errors import UserError
+
+
+def test_paper_is_the_literal_reading():
+    paper = configs.paper()
+    assert paper.backbone == configs.Backbone("resnet50", 1.0, 1.0, 32, None)
+    assert paper.embedding == configs.Embedding(hidden=(4096, 4096), output_activation="relu")
+    assert paper.attention.sizes == (300, 700)
+    assert paper.refinement.bottleneck == 2000
+    assert (paper.refine.matching_maps, paper.refine.matching_weight) == (800, 1e-6)
+    assert (paper.refine.threshold, paper.refine.discrimination_weight) == (0.2, 1.0)
+    assert not paper.refine.keep_positives
+    assert (paper.segmentation.design, paper.segmentation.size) == ("paper", 224)
+    assert paper.mixing.neighbours == "pmi"
+
+
+def test_tiny_takes_either_design():
+    assert configs.tiny("paper").segmentation.encoder is None
+    assert configs.tiny("lite").segmentation.encoder == configs.tiny("lite").backbone
+    with pytest.raises(UserError, match="'paper' or 'lite', not 'small'"):
+        configs.tiny("small")
+
+
+@pytest.mark.parametrize("preset", configs.PRESETS)
+def test_every_preset_survives_a_round_trip_through_json(preset, tmp_path):
+    config = configs.load(preset)
+    config.save(tmp_path / "config.json")
+    assert configs.load(str(tmp_path / "config.json")) == config
+
+
+def test_single_fields_are_overridden():
+    config = configs.load("lite", ["refine.epochs=3", "attention.sizes=[200, 320]", "mixing.neighbours=pmi"])
+    assert config.refine.epochs == 3
+    assert config.attention.sizes == (200, 320)
+    assert config.mixing.neighbours == "pmi"
+    assert config.segment == configs.lite().segment
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("refine.epoch=3", "no config field 'refine.epoch'"),
+        ("refine.epochs", "expected field=value"),
+        ("refine.epochs=many", "refine.epochs is of type int, not 'many'"),
+        ("refine.epochs=true", "refine.epochs is of type int, not True"),
+        ("refine.epochs=0", "at least 1"),
+        ("backbone.name=vgg", "backbone.name is one of resnet50"),
+        ("attention.sizes=[300]", "needs two sizes"),
+        ("segmentation.design=paper", "goes with"),
+        ("backbone=3", "backbone is an object of fields"),
+    ],
+)
+def test_a_bad_override_is_one_clear_line(override, message):
+    with pytest.raises(UserError, match=message) as error:
+        configs.load("lite", [override])
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_with_a_misspelt_field_names_it_and_the_file(tmp_path):
+    values = dataclasses.asdict(configs.tiny())
+    values["refine"]["matching_wieght"] = 1.0
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(values))
+    with pytest.raises(UserError, match=r"mine\.json: unknown field refine\.matching_wieght"):
+        configs.load(str(file))
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "not JSON"), ("[]", "JSON object"), ("{}", "name is missing")])
+def test_a_broken_file_is_named(tmp_path, text, message):
+    file = tmp_path / "mine.json"
+    file.write_text(text)
+    with pytest.raises(UserError, match=message):
+        configs.load(str(file))
+
+
+def test_a_config_that_is_neither_preset_nor_file():
+    with pytest.raises(UserError, match="no such config; expected one of paper, lite"):
+        configs.load("huge")
