@@ -151,9 +151,9 @@ def lite() -> Config:
         refinement=Refinement(bottleneck=256),
         segmentation=Segmentation(design="lite", size=288, channels=64, low_level=16, encoder=net),
         mixing=Mixing(neighbours="second_order"),
-        embed=EmbeddingTraining(epochs=4, batch=32, learning_rate=1e-3, backbone_rate=0.2),
+        embed=EmbeddingTraining(epochs=3, batch=32, learning_rate=1e-3, backbone_rate=0.2),
         refine=RefinementTraining(
-            epochs=14,
+            epochs=12,
             batch=16,
             learning_rate=1e-3,
             backbone_rate=0.2,
@@ -164,7 +164,7 @@ def lite() -> Config:
             dice_weight=0.5,
         ),
         segment=SegmentationTraining(
-            epochs=8,
+            epochs=6,
             batch=16,
             learning_rate=1e-3,
             backbone_rate=0.2,

@@ -1,6 +1,7 @@
 """Stage 1: the embedding network (4.1), from tagged photos.
 
-python trainers/train_embedding.py --config tiny --data runs/records --vocabulary runs/vocabulary --out runs/embedding
+python trainers/train_embedding.py --config tiny \
+    --data runs/records --vocabulary runs/vocabulary --out runs/embedding
 """
 
 import sys

@@ -57,7 +57,3 @@ def _parser(modules) -> argparse.ArgumentParser:
     for module in modules:
         module.add_parser(commands)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

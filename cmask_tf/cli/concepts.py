@@ -48,7 +48,8 @@ def _print_neighbours(vocabulary, word: str, as_json: bool) -> None:
         rows = {key: [{"name": n, "cosine": float(c)} for n, c in pairs] for key, pairs in found.items()}
         print(json.dumps({"name": name, **rows}, indent=2, ensure_ascii=False))
         return
-    for key, title in (("pmi", "appear with it (PMI cosine)"), ("second_order", "take its place (second order)")):
+    titles = {"pmi": "appear with it (PMI cosine)", "second_order": "take its place (second order)"}
+    for key, title in titles.items():
         print(f"{name}: {title}")
         for other, cosine in found[key]:
             print(f"  {cosine:6.3f}  {other}")

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-STAGES = {
-    "embedding": "Stage 1: tags to an embedding network",
-    "refine": "Stage 2: boxes and tags to the refinement network",
-    "segmentation": "Stage 3: masks to the segmentation network",
-}
-
 
 def add_parser(subparsers) -> None:
     """Adds `cmask train` with one sub-command a stage."""
@@ -15,8 +9,8 @@ def add_parser(subparsers) -> None:
 
     parser = subparsers.add_parser("train", help="train one of the three stages")
     stages = parser.add_subparsers(dest="stage", metavar="STAGE", required=True)
-    for stage, text in STAGES.items():
-        arguments.add_arguments(stages.add_parser(stage, help=text, description=text), stage)
+    for stage, text in arguments.STAGES.items():
+        arguments.add_arguments(stages.add_parser(stage, help=text), stage)
 
 
 def run(args) -> None:

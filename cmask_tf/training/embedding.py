@@ -31,11 +31,10 @@ class EmbeddingTask:
         return self._batches(self.records, epoch=epoch, skip=skip, train=True)
 
     def loss(self, batch: dict, training: bool = True) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Per-example cosine loss [b]; a photo without a known tag counts as zero."""
+        """L_embed of each example, float32 [b]; 0 for a photo without a known tag."""
         topic = losses.soft_topic(batch["tags"], self.idf, self.vectors)
         embedding = embed_photo(self.models["backbone"], self.models["embedding"], batch["image"], training)
-        tagged = tf.cast(tf.reduce_any(topic != 0, axis=-1), tf.float32)
-        cosine = losses.cosine_embedding(embedding, topic) * tagged
+        cosine = losses.cosine_embedding(embedding, topic)
         return cosine, {"cosine": cosine}
 
     def validate(self) -> dict[str, float]:

@@ -25,6 +25,7 @@ class RefinementTask:
         self.steps_per_epoch = pipelines.steps(self.records.examples, self.plan.batch)
         trained = [run.vocabulary.index(c["name"]) for c in run.concepts]
         self.word_vectors = tf.constant(run.vocabulary.vectors[trained], tf.float32)
+        self.boxed = tf.constant(with_level(run.concepts, "mask", "box"), tf.int32)
         self.gamma = tf.constant(self._discrimination_weights(), tf.float32)
         self.image_level = tf.reduce_any(
             tf.one_hot(with_level(run.concepts, "image"), len(run.concepts), True, False, dtype=tf.bool), axis=0
@@ -36,7 +37,9 @@ class RefinementTask:
             self.models["refinement"] = build_refinement(len(run.concepts), config.refinement.bottleneck)
         for part in self.teacher.values():
             part.trainable = False
-        self.validation = AttentionValidation(run, self.spellings)
+        self.validation = AttentionValidation(
+            run.record_set("val"), self.size, self.spellings, [c["level"] for c in run.concepts]
+        )
 
     def batches(self, epoch: int, skip: int) -> tf.data.Dataset:
         return pipelines.refinement_batches(
@@ -65,7 +68,7 @@ class RefinementTask:
                 allowed=self._allowed(batch["tags"]),
             ),
             "discrimination": losses.spatial_discrimination(
-                logits, concepts, targets, self.gamma, plan.keep_positives
+                logits, concepts, targets, self.gamma, plan.keep_positives, self.boxed
             ),
         }  # fmt: skip
         total = (
@@ -95,12 +98,14 @@ class RefinementTask:
         return tagged & self.image_level
 
     def _discrimination_weights(self) -> np.ndarray:
-        """gamma of Eqn. 4 from the training boxes, float32 [V, V]."""
-        counter = overlap.OverlapCounter(len(self.run.concepts))
+        """gamma of Eqn. 4 from the training boxes, float32 [J, J] over the box-supervised concepts."""
+        place = {int(concept): j for j, concept in enumerate(self.boxed)}
+        known = {name: place[i] for name, i in self.spellings.items() if i in place}
+        counter = overlap.OverlapCounter(len(place))
         for serialized in tf.data.TFRecordDataset(self.records.files):
             record = schema.parse(serialized)
-            known = [self.spellings.get(name.decode(), -1) for name in record["names"].numpy()]
-            known = np.where(record["crowd"].numpy(), -1, np.array(known, np.int32))
-            counter.add(known, record["boxes"].numpy())
-        boxed = with_level(self.run.concepts, "box", "mask")
-        return counter.discrimination_weights(self.plan.min_cooccurrence, boxed)
+            concepts = np.array([known.get(name.decode(), -1) for name in record["names"].numpy()], np.int32)
+            counter.add(np.where(record["crowd"], -1, concepts), record["boxes"].numpy())
+        return overlap.discrimination_weights(
+            counter.overlap_matrix(), counter.images, self.plan.min_cooccurrence
+        )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Concept:
-    """One word. `level`: mask, box, image or zero. `kind`: object, part, stuff, attribute, action or unknown."""
+    """One word: level (mask, box, image, zero), kind (object, part, stuff, attribute, action, unknown)."""
 
     level: str
     kind: str
@@ -71,8 +71,11 @@ PARTS_OF: dict[str, tuple[str, ...]] = {
 # Pairs that are never drawn over each other, so that Eqn. 3's overlap is zero where both are in one photo.
 _BUILDINGS = ("house", "cottage", "lighthouse", "windmill", "tent")
 _VEHICLES = ("car", "van", "truck", "plane")
-NEVER_OVERLAP = frozenset(frozenset((a, b)) for a in _BUILDINGS for b in (*_VEHICLES, "boat", "canoe", "rocket")) | {
-    frozenset(pair) for pair in (("fish", "starfish"), ("bird", "balloon"), ("clock", "chair"), ("kite", "plane"))
+NEVER_OVERLAP = frozenset(
+    frozenset((a, b)) for a in _BUILDINGS for b in (*_VEHICLES, "boat", "canoe", "rocket")
+) | {
+    frozenset(pair)
+    for pair in (("fish", "starfish"), ("bird", "balloon"), ("clock", "chair"), ("kite", "plane"))
 }
 
 BOXED = tuple(name for name, concept in CONCEPTS.items() if concept.level in ("mask", "box"))
@@ -87,9 +90,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "cup": ("cups", "teacup"),
     "ball": ("balls",),
     "kite": ("kites",),
-    "lamp": ("lamps",),
+    "sail": ("sails",),
     "window": ("windows", "windowpane"),
-    "wheel": ("wheels",),
+    "table": ("tables",),
     "grass": ("lawn",),
 }
 COLOURS = tuple("red orange yellow green blue purple pink".split())

@@ -1,0 +1,49 @@
+"""`cmask vocabulary`: word vectors from tags (supplement 2.1). Needs no TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def add_parser(subparsers) -> None:
+    """Adds `cmask vocabulary`."""
+    parser = subparsers.add_parser(
+        "vocabulary",
+        help="make word vectors from tags",
+        description="Makes a vocabulary directory from tags.",
+    )
+    actions = parser.add_subparsers(dest="vocabulary_command", metavar="ACTION", required=True)
+    build = actions.add_parser(
+        "build",
+        help="count tags, and turn their co-occurrence into word vectors",
+        description="Counts which tags occur together and writes the word vectors.",
+    )
+    add = build.add_argument
+    add("tags", metavar="TAGS.jsonl", help='one photo a line: {"image": "a.jpg", "tags": ["red hat"]}')
+    add("--dim", type=int, required=True, help="length of a word vector; an error says when it is too long")
+    add("--out", metavar="DIR", required=True, help="the vocabulary directory to write")
+    add(
+        "--variant",
+        choices=("pmi", "ppmi"),
+        default="pmi",
+        help="pmi: smoothed and signed (default, better on held-out photos); ppmi: cut at 0, more dimensions",
+    )
+    add("--min-count", type=int, default=1, metavar="N", help="leave out tags of fewer photos (default 1)")
+    add("--kinds", metavar="FILE.json", help="kinds of concepts: {name: kind} or {name: {kind: ...}}")
+    add("--aliases", metavar="FILE.txt", help="one concept a line: its name, then its aliases, with commas")
+
+
+def run(args) -> None:
+    """Builds the vocabulary, writes it and says what is in it."""
+    from cmask_tf.vocabulary import artefact, build
+
+    out = Path(args.out)
+    artefact.check_target(out)
+    kinds = build.read_kinds(args.kinds) if args.kinds else None
+    aliases = build.read_aliases(args.aliases) if args.aliases else None
+    lines = build.read_tag_lines(args.tags)
+    vocabulary = build.build(lines, args.dim, args.variant, args.min_count, kinds, aliases)
+    vocabulary.save(out)
+    for note in vocabulary.meta["notes"]:
+        print(f"note: {note}")
+    print(f"{out}: {len(vocabulary)} concepts, {vocabulary.dim} dimensions, {vocabulary.documents} images")

@@ -1,0 +1,1 @@
+"""Annotated photos: public formats, tf.Example records, pipelines and ConceptWorld."""

@@ -1,0 +1,238 @@
+"""What every reader of a public format yields: photos with named boxes, masks and tags (paper section 3).
+
+A reader checks its whole source before it yields: a broken line, or a photo that is not there, is told
+before any work. Photos are opened one at a time, later. Boxes are kept in a table of 26 bytes a box, so
+that the 540,000 photos of Open Images and Visual Genome fit in memory and merge by photo.
+
+Boxes are (ymin, xmin, ymax, xmax), 0 to 1, of the photo as stored: EXIF orientation is not applied.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlparse
+
+import numpy as np
+
+from cmask_tf.errors import UserError
+
+Box = tuple[float, float, float, float]
+LEVELS = ("mask", "box", "image", "zero")
+KINDS = ("object", "stuff", "part", "attribute", "action", "unknown")
+
+
+@dataclass(frozen=True)
+class Object:
+    """One annotated thing: a folded name with a box, a mask, or both.
+
+    Attributes:
+        box: (ymin, xmin, ymax, xmax), 0 to 1, or None.
+        mask: pycocotools' compressed RLE ({"size": [H, W], "counts": bytes}), or None.
+        crowd: a group that is not told apart (COCO's iscrowd, Open Images' IsGroupOf).
+    """
+
+    name: str
+    box: Box | None = None
+    mask: dict | None = None
+    crowd: bool = False
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """One photo with everything that a source says of it. Names and tags are folded."""
+
+    image: Path
+    source_id: str
+    height: int
+    width: int
+    objects: tuple[Object, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+@dataclass
+class Annotations(Iterator[Annotated]):
+    """A checked source: an iterator of photos that knows its length and its objects' names beforehand.
+
+    Attributes:
+        names: every name that an object of the source has, sorted.
+        total: the number of photos to come.
+        skipped: reason -> number of objects left out; complete when the iterator is exhausted.
+    """
+
+    names: tuple[str, ...]
+    total: int
+    items: Iterator[Annotated]
+    skipped: Counter = field(default_factory=Counter)
+
+    def __next__(self) -> Annotated:
+        return next(self.items)
+
+    @classmethod
+    def of(cls, photos: Iterable[Annotated]) -> Annotations:
+        """From photos made in Python. They are held in memory; the readers' own are not."""
+        photos = list(photos)
+        names = {thing.name for photo in photos for thing in photo.objects}
+        return cls(tuple(sorted(names)), len(photos), iter(photos))
+
+
+class PhotoFinder:
+    """Finds photos under one folder by the paths or URLs that annotations give.
+
+    The whole path is tried first, then with its leading folders dropped one by one: `images/train/x.jpg`
+    is `DIR/images/train/x.jpg`, else `DIR/train/x.jpg`, else `DIR/x.jpg`.
+
+    Args:
+        images: the folder, DIR above.
+
+    Raises:
+        UserError: no such folder.
+    """
+
+    def __init__(self, images: Path):
+        self.images = Path(images)
+        if not self.images.is_dir():
+            raise UserError(f"{self.images}: no such folder of images")
+
+    def find(self, given: str, where: str) -> Path:
+        """The photo's path; `where` (file and record) is named when it is not there."""
+        parts = _parts(given)
+        for drop in range(len(parts)):
+            path = self.images.joinpath(*parts[drop:])
+            if path.is_file():
+                return path
+        looked = " or ".join(str(self.images.joinpath(*parts[drop:])) for drop in range(len(parts)))
+        raise UserError(f"{where}: photo {given!r} is not there; expected {looked or 'a file name'}")
+
+
+def _parts(given: str) -> tuple[str, ...]:
+    path = urlparse(given).path if "://" in given else given
+    parts = PurePosixPath(path.replace("\\", "/")).parts
+    return tuple(part for part in parts if part not in ("/", ".", ".."))
+
+
+class BoxTable:
+    """Boxes of many photos in columns, in any order; several sources may fill one table.
+
+    Args:
+        images: the folder of photos.
+    """
+
+    def __init__(self, images: Path):
+        self.finder = PhotoFinder(images)
+        self.skipped: Counter = Counter()
+        self._rows: dict[str, int] = {}
+        self._source_ids: list[str] = []
+        self._names: dict[str, int] = {}
+        self._photo, self._name, self._crowd = array("i"), array("i"), array("b")
+        self._box = array("f")
+
+    def photo(self, path: Path, source_id: str) -> int:
+        """The row of a photo, added when it is new. The first source's id stays."""
+        row = self._rows.setdefault(str(path), len(self._rows))
+        if row == len(self._source_ids):
+            self._source_ids.append(source_id)
+        return row
+
+    def add(self, row: int, name: str, box: Box, crowd: bool = False) -> None:
+        """One box of a photo; a box without area is counted as skipped."""
+        if box[2] <= box[0] or box[3] <= box[1]:
+            self.skipped["box without area"] += 1
+            return
+        self._photo.append(row)
+        self._name.append(self._names.setdefault(name, len(self._names)))
+        self._crowd.append(crowd)
+        self._box.extend(box)
+
+    def annotations(self, tags: dict[Path, tuple[str, ...]] | None = None) -> Annotations:
+        """All photos of the table, one record each, in the order of their first mention.
+
+        Args:
+            tags: photo -> its tags, added to the records.
+        """
+        items = self._items(tags or {})
+        return Annotations(tuple(sorted(self._names)), len(self._rows), items, self.skipped)
+
+    def paths(self) -> Iterator[Path]:
+        """The table's photos."""
+        return map(Path, self._rows)
+
+    def _items(self, tags: dict[Path, tuple[str, ...]]) -> Iterator[Annotated]:
+        photo = np.array(self._photo, np.int64)
+        order = np.argsort(photo, kind="stable")
+        ends = np.searchsorted(photo[order], np.arange(1, len(self._rows) + 1))
+        names, start = list(self._names), 0
+        for text, source_id, end in zip(self._rows, self._source_ids, ends, strict=True):
+            objects = tuple(self._object(i, names) for i in order[start:end])
+            path, start = Path(text), end
+            height, width = image_size(path)
+            yield Annotated(path, source_id, height, width, objects, tags.get(path, ()))
+
+    def _object(self, i: int, names: list[str]) -> Object:
+        box = tuple(self._box[4 * i : 4 * i + 4])
+        return Object(names[self._name[i]], box, crowd=bool(self._crowd[i]))
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of the stored pixels, from the file's header.
+
+    Raises:
+        UserError: the file is not there or not an image.
+    """
+    from PIL import Image  # heavy: `cmask --help` must not pay for it
+
+    try:
+        with Image.open(path) as photo:
+            return photo.height, photo.width
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such photo") from None
+    except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes
+        raise UserError(f"{path}: expected a JPEG or PNG photo ({error})") from None
+
+
+def clip_box(ymin: float, xmin: float, ymax: float, xmax: float) -> Box:
+    """A normalised box, cut to the photo. Outside the photo it loses its area."""
+    return (_unit(ymin), _unit(xmin), _unit(ymax), _unit(xmax))
+
+
+def _unit(value: float) -> float:
+    return min(max(value, 0.0), 1.0)
+
+
+def read_json(path: Path, kind: type, what: str) -> dict | list:
+    """The JSON value of a file.
+
+    Args:
+        path: the file.
+        kind: the type that the outermost value must have.
+        what: words for that, for the error.
+
+    Raises:
+        UserError: no such file, not JSON, or another type.
+    """
+    text = read_text(path)
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error})") from None
+    if not isinstance(value, kind):
+        raise UserError(f"{path}: expected {what}")
+    return value
+
+
+def read_text(path: Path) -> str:
+    """A file's UTF-8 text.
+
+    Raises:
+        UserError: no such file, or not UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error})") from None

@@ -1,0 +1,180 @@
+"""`metrics.json`, a readable `report.md` and the pictures of a few photos (DESIGN section 5)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from cmask_tf.errors import UserError
+from cmask_tf.imageio import write_overlay
+
+MOST_CONCEPTS = 5  # in one picture, the largest ones
+MEASURES = {
+    "precision": "precision",
+    "recall": "recall",
+    "iou": "IoU",
+    "pointing_game": "pointing game",
+    "soft_iou": "soft IoU",
+}
+PRESENCE = {
+    "auc_macro": "ROC AUC per concept, mean (photo-blind: .5)",
+    "auc_pooled": "ROC AUC, all pairs pooled",
+    "auc_pooled_photo_blind": "the same for a score that never sees the photo (training frequency)",
+    "ap": "average precision per concept, mean",
+    "mcc": "Matthews correlation at the stored thresholds",
+    "precision": "precision at the stored thresholds",
+    "recall": "recall at the stored thresholds",
+    "false_area": "share of the photo under an absent concept's mask, whatever its score",
+    "false_area_shown": "the same, masks shown only where the score says present",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One photo to look at: (name, mask, score, present, true mask) of each concept."""
+
+    rank: int  # 0 is the worst
+    path: Path
+    title: str
+    image: np.ndarray
+    panels: list[tuple[str, np.ndarray, float, bool, np.ndarray]]
+
+
+def check_place(out: Path) -> None:
+    """A report may replace a report, nothing else."""
+    out = Path(out)
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "metrics.json").is_file()):
+        raise UserError(f"{out}: exists and is not an evaluation; give another --out")
+
+
+def choose_photos(photo_iou: Mapping[Path, float]) -> dict[Path, str]:
+    """The worst photo, the best, the median and those between, by mean IoU: path -> title."""
+    ranked = sorted(photo_iou, key=lambda path: (photo_iou[path], str(path)))
+    names = ("worst", "lower quartile", "median", "upper quartile", "best")
+    chosen: dict[Path, str] = {}
+    for share, name in zip(np.linspace(0, 1, len(names)), names, strict=True):
+        if ranked:
+            path = ranked[round(share * (len(ranked) - 1))]
+            chosen.setdefault(path, f"{name}, mean IoU {photo_iou[path]:.3f}")
+    return chosen
+
+
+def write_report(out: Path, metrics: Mapping, pictures: Iterable[Picture], count: int) -> None:
+    """Writes the folder beside its place and renames it.
+
+    Args:
+        out: the folder.
+        metrics: what `evaluate` returns.
+        pictures: the photos to show, made one at a time.
+        count: how many there will be.
+    """
+    out = Path(out)
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        (partial / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+        shown = {}
+        for picture in tqdm(pictures, "pictures", count, unit="photo", leave=False):
+            name = f"photo-{picture.rank}.png"
+            write_overlay(partial / name, picture.image, _panels(picture))
+            shown[picture.rank] = f"{picture.path.name}: {picture.title}\n\n![{picture.title}]({name})\n"
+        lines = [*_text(metrics), "## Photos", "", *(shown[rank] for rank in sorted(shown))]
+        (partial / "report.md").write_text("\n".join(lines))
+        shutil.rmtree(out, ignore_errors=True)
+        os.replace(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _panels(picture: Picture) -> list[tuple[str, np.ndarray, float, bool]]:
+    """Each mask beside the true one. A mask is shown even where the score says absent: it was measured."""
+    panels = []
+    for name, mask, score, present, truth in picture.panels:
+        title = name if present else f"{name} (not found)"
+        panels += [(f"{title}, score", mask, score, True), (f"{name}, truth", truth, 1.0, True)]
+    return panels
+
+
+def level_table(metrics: Mapping) -> str:
+    """Mean measures per supervision level, with the baselines' IoU beside, as Markdown."""
+    return _group_table(metrics, "levels", "level")
+
+
+def _group_table(metrics: Mapping, key: str, title: str) -> str:
+    baselines = metrics.get("baselines", {})
+    header = [title, *MEASURES.values(), *(f"IoU, {name}" for name in baselines), "concepts", "examples"]
+    rows = []
+    for group, row in metrics[key].items():
+        beside = [_number(table[key][group]["iou"]) for table in baselines.values()]
+        measures = [_number(row[measure]) for measure in MEASURES]
+        rows.append([group, *measures, *beside, str(row["concepts"]), str(row["examples"])])
+    return _table(header, rows)
+
+
+def _text(metrics: Mapping) -> list[str]:
+    minimum = metrics["minimum_photos"]
+    lines = [
+        "# Evaluation",
+        "",
+        f"{metrics['photos']} photos. Masks are cut at 0.5; where a concept is absent it does not enter "
+        f"the tables of quality. Means: photo, then concept, then level; concepts with fewer than {minimum} "
+        "photos are left out of the means of levels and kinds.",
+        "",
+    ]
+    if metrics["not_in_vocabulary"]:
+        lines += [f"Not in the vocabulary, left out: {', '.join(metrics['not_in_vocabulary'])}.", ""]
+    if "baselines" in metrics:
+        lines += [
+            "Baselines never look at the photo: the whole image, and the position prior (the mean of the "
+            "concept's training masks; of its boxes when it has no masks; of all boxes when it has neither).",
+            "",
+        ]
+    lines += ["## Levels", "", level_table(metrics), ""]
+    lines += ["## Kinds", "", _group_table(metrics, "kinds", "kind"), ""]
+    for baseline, table in metrics.get("baselines", {}).items():
+        lines += [f"## Levels, {baseline}", "", level_table(table), ""]
+    figures = [[text, _number(metrics["presence"][key])] for key, text in PRESENCE.items()]
+    lines += ["## Presence", "", _presence_note(metrics["presence"]), ""]
+    lines += [_table(["measure", "value"], figures), ""]
+    return [*lines, "## Concepts", "", _concept_table(metrics["concepts"]), ""]
+
+
+def _presence_note(presence: Mapping) -> str:
+    return (
+        f"Over {presence['pairs']} pairs of photo and concept, {presence['pairs_present']} of them present; "
+        f"per-concept figures over {presence['concepts']} concepts, those in some photos and not in others."
+    )
+
+
+def _concept_table(concepts: Mapping[str, Mapping]) -> str:
+    header = ["concept", "level", "kind", *MEASURES.values(), "examples"]
+    rows = [
+        [name, row["level"], row["kind"], *(_number(row[m]) for m in MEASURES), str(row["examples"])]
+        for name, row in concepts.items()
+    ]
+    return _table(header, rows)
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table whose columns line up in a terminal too."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+
+    def line(cells: list[str]) -> str:
+        first, *others = zip(cells, widths, strict=True)
+        padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [("-" * w if i == 0 else "-" * (w - 1) + ":") for i, w in enumerate(widths)]
+    return "\n".join([line(header), line(rule), *map(line, rows)])
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,116 @@
+"""The only resizing, min-max and box-to-grid code of the package (4.2, 4.3, supplement 3).
+
+Data, models, exported graphs and tests share it, so that one pixel means one place everywhere. Pixel
+and cell centres lie at half integers: cell i of n covers i/n to (i+1)/n of the picture.
+
+Where the paper is silent: photos become squares by squashing, antialiased (plain bilinear from 12
+megapixels to 300 px aliases); labels are resized by nearest neighbour; a constant map becomes zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+
+def resize_image(image: tf.Tensor, size: int) -> tf.Tensor:
+    """Squashes photos to a square, antialiased bilinear.
+
+    Args:
+        image: [..., H, W, C] with at most one leading dimension, any dtype, 0 to 255.
+        size: the side of the square in pixels.
+
+    Returns:
+        float32 [..., size, size, C], 0 to 255.
+    """
+    return tf.cast(tf.image.resize(image, (size, size), antialias=True), tf.float32)
+
+
+def resize_maps(maps: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Resizes maps [B, h, w, C] or [h, w, C] bilinearly to float32 [..., height, width, C]."""
+    return tf.image.resize(tf.cast(maps, tf.float32), (height, width))
+
+
+def resize_labels(labels: tf.Tensor, size: int) -> tf.Tensor:
+    """Squashes labels [H, W, C] to [size, size, C] of the same dtype: no value that was not there."""
+    return tf.image.resize(labels, (size, size), method="nearest")
+
+
+def crop_maps(maps: tf.Tensor, window: tf.Tensor, size: int) -> tf.Tensor:
+    """Resizes a part of coarse maps to a square, bilinearly; the window may cut through cells.
+
+    With the whole picture as the window this is `resize_maps`.
+
+    Args:
+        maps: float [h, w, C].
+        window: float32 [4], (ymin, xmin, ymax, xmax) in 0..1 of the picture.
+        size: the side of the square.
+
+    Returns:
+        float32 [size, size, C].
+    """
+    cells = tf.cast(tf.shape(maps)[:2], tf.float32)
+    scale = size / (cells * (window[2:] - window[:2]))
+    return tf.raw_ops.ScaleAndTranslate(
+        images=tf.cast(maps, tf.float32)[tf.newaxis],
+        size=[size, size],
+        scale=scale,
+        translation=-window[:2] * cells * scale,
+        kernel_type="triangle",
+        antialias=False,
+    )[0]
+
+
+def min_max(maps: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:
+    """Stretches each map to [0, 1] (4.3).
+
+    A map whose range is below 1e-6 of its largest magnitude is constant but for rounding and becomes
+    zeros: stretching it would show the network noise.
+
+    Args:
+        maps: floats of any shape.
+        axes: the axes that span one map.
+
+    Returns:
+        float32 of the shape of `maps`.
+    """
+    maps = tf.cast(maps, tf.float32)
+    low = tf.reduce_min(maps, axes, keepdims=True)
+    span = tf.reduce_max(maps, axes, keepdims=True) - low
+    flat = span <= 1e-6 * tf.reduce_max(tf.abs(maps), axes, keepdims=True)
+    return tf.where(flat, 0.0, (maps - low) / tf.where(flat, 1.0, span))
+
+
+def boxes_to_grid(boxes: tf.Tensor, slots: tf.Tensor, columns: int, height: int, width: int) -> tf.Tensor:
+    """Ground-truth maps G of concepts from their boxes (4.2).
+
+    A cell is 1 where its centre lies in a box of the column (edges included). Along an axis on which
+    a box holds no centre, it takes the cell that holds its own centre: a tiny box marks one cell, a
+    belt one row.
+
+    Args:
+        boxes: float32 [N, 4], (ymin, xmin, ymax, xmax) in 0..1.
+        slots: int [N], the column of each box; -1 is ignored.
+        columns: number of maps.
+        height: rows of the grid.
+        width: columns of the grid.
+
+    Returns:
+        float32 [height, width, columns], 0 or 1.
+    """
+    rows = _covered(boxes[:, 0], boxes[:, 2], height)
+    cols = _covered(boxes[:, 1], boxes[:, 3], width)
+    cells = rows[:, :, tf.newaxis] & cols[:, tf.newaxis, :]
+    grid = tf.math.unsorted_segment_max(tf.cast(cells, tf.int32), slots, columns)
+    return tf.cast(tf.transpose(tf.maximum(grid, 0), (1, 2, 0)), tf.float32)
+
+
+def _covered(low: tf.Tensor, high: tf.Tensor, cells: int) -> tf.Tensor:
+    """Which of the cells along one axis each interval takes: [N], [N] -> bool [N, cells], never empty."""
+    index = tf.range(cells)
+    centres = (tf.cast(index, tf.float32) + 0.5) / tf.cast(cells, tf.float32)
+    inside = (centres >= low[:, tf.newaxis]) & (centres <= high[:, tf.newaxis])
+    own = tf.cast(tf.floor((low + high) / 2 * tf.cast(cells, tf.float32)), tf.int32)
+    own = index == tf.clip_by_value(own, 0, cells - 1)[:, tf.newaxis]
+    return inside | (own & ~tf.reduce_any(inside, axis=1, keepdims=True))

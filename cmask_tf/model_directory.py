@@ -1,0 +1,253 @@
+"""The model directory: one folder per trained system, self-contained (DESIGN section 5).
+
+    config.json  concepts.json  vocabulary/  provenance.json  mixing.json  thresholds.json
+    backbone.weights.h5  embedding.weights.h5  refinement.weights.h5
+    segmentation_encoder.weights.h5  segmentation_decoder.weights.h5
+
+`concepts.json` lists the V trained concepts in the order of the refinement network's inputs and
+outputs. What a stage leaves is a model directory with fewer parts. TensorFlow is imported only by
+what builds networks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cmask_tf import config as configs
+from cmask_tf.errors import UserError
+
+if TYPE_CHECKING:
+    import keras
+
+    from cmask_tf.vocabulary.artefact import Vocabulary
+
+PARTS = ("backbone", "embedding", "refinement", "segmentation_encoder", "segmentation_decoder")
+VOCABULARY_FILES = ("concepts.tsv", "vectors.npy", "eigenvalues.npy", "cooccurrence.npz", "meta.json")
+LEVELS = ("mask", "box", "image", "zero")
+
+
+def locate(model: str | Path | None) -> Path:
+    """The directory that `--model` names; a clear error when it names none."""
+    if model is None:
+        raise UserError("no model: give --model DIR")
+    directory = Path(model)
+    if not directory.is_dir():
+        raise UserError(f"{directory}: no such model directory")
+    return directory
+
+
+def check(directory: str | Path, parts: Sequence[str] = PARTS) -> None:
+    """Looks whether a model directory is complete, without TensorFlow.
+
+    Args:
+        directory: the model directory.
+        parts: the networks that are needed. With all of them the directory must also hold what only
+            a finished system has: `mixing.json`, `thresholds.json` and `provenance.json`.
+
+    Raises:
+        UserError: names the first file that is missing.
+    """
+    directory = locate(directory)
+    files = ["config.json", "concepts.json", *(f"vocabulary/{name}" for name in VOCABULARY_FILES)]
+    files += [f"{part}.weights.h5" for part in parts]
+    if set(PARTS) <= set(parts):
+        files += ["mixing.json", "thresholds.json", "provenance.json"]
+    for name in files:
+        if not (directory / name).is_file():
+            raise UserError(f"{directory / name}: missing from the model directory")
+
+
+def load_config(directory: str | Path) -> configs.Config:
+    """The config that the networks were built from."""
+    return configs.load(str(Path(directory) / "config.json"))
+
+
+def load_concepts(directory: str | Path) -> list[dict[str, str]]:
+    """The V trained concepts in order: `[{"name", "level", ...}]`."""
+    path = Path(directory) / "concepts.json"
+    concepts = load_json(path)
+    for position, concept in enumerate(concepts):
+        if not isinstance(concept, dict) or "name" not in concept or concept.get("level") not in LEVELS:
+            raise UserError(f"{path}: entry {position}: expected a name and a level of {', '.join(LEVELS)}")
+    return concepts
+
+
+def load_provenance(directory: str | Path) -> dict:
+    """Where the model came from; empty when it does not say."""
+    path = Path(directory) / "provenance.json"
+    return load_json(path) if path.is_file() else {}
+
+
+def load_vocabulary(directory: str | Path) -> Vocabulary:
+    """The vocabulary that the model carries."""
+    from cmask_tf.vocabulary.artefact import Vocabulary
+
+    return Vocabulary.load(Path(directory) / "vocabulary")
+
+
+def load_json(path: str | Path):
+    """The JSON of one file of a model directory; a file that is missing or broken is named."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise UserError(f"{path}: missing from the model directory") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error})") from None
+
+
+def describe_concepts(vocabulary: Vocabulary, concepts: Sequence[Mapping[str, str]]) -> list[dict]:
+    """One row for each word of the vocabulary: `{"name", "level", "kind", "count"}`, in its order.
+
+    A word that is not among the trained concepts has the level "zero".
+    """
+    trained = {concept["name"]: concept for concept in concepts}
+    rows = []
+    for index, name in enumerate(vocabulary.names):
+        concept = trained.get(name, {})
+        kind = concept.get("kind", vocabulary.kinds[index])
+        count = int(vocabulary.counts[index])
+        rows.append({"name": name, "level": concept.get("level", "zero"), "kind": kind, "count": count})
+    return rows
+
+
+def build_parts(
+    config: configs.Config, dim: int, trained: int, names: Sequence[str] = PARTS
+) -> dict[str, keras.Model]:
+    """Builds networks of a config, with the config's initial weights.
+
+    Args:
+        config: the system's config.
+        dim: D, the dimension of the word vectors.
+        trained: V, the number of trained concepts.
+        names: which of `PARTS`.
+
+    Returns:
+        Keras models by name.
+    """
+    from cmask_tf.models.backbone import build_backbone
+    from cmask_tf.models.embedding import build_head
+    from cmask_tf.models.refinement import build_refinement
+    from cmask_tf.models.segmentation import build_segmentation
+
+    parts = {}
+    if "backbone" in names or "embedding" in names:
+        parts["backbone"] = build_backbone(config.backbone)
+    if "embedding" in names:
+        channels = parts["backbone"].output["c5"].shape[-1]
+        parts["embedding"] = build_head(channels, config.embedding, dim)
+    if "refinement" in names:
+        parts["refinement"] = build_refinement(trained, config.refinement.bottleneck)
+    if "segmentation_encoder" in names or "segmentation_decoder" in names:
+        encoder, decoder = build_segmentation(config.segmentation)
+        parts |= {"segmentation_encoder": encoder, "segmentation_decoder": decoder}
+    return {name: parts[name] for name in names}
+
+
+def load_parts(directory: str | Path, names: Sequence[str] = PARTS) -> dict[str, keras.Model]:
+    """Builds networks of a model directory and loads their weights.
+
+    Raises:
+        UserError: a file is missing, or holds the weights of another network.
+    """
+    directory = Path(directory)
+    check(directory, names)
+    dim = load_vocabulary(directory).dim
+    parts = build_parts(_random(load_config(directory)), dim, len(load_concepts(directory)), names)
+    for name, part in parts.items():
+        path = directory / f"{name}.weights.h5"
+        try:
+            with warnings.catch_warnings():
+                # Keras only warns where a layer finds no weights in the file, and leaves it random.
+                warnings.simplefilter("error", UserWarning)
+                part.load_weights(path)
+        except (ValueError, OSError, KeyError, UserWarning) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"{path}: not the weights of this config's {name} ({reason})") from None
+    return parts
+
+
+def _random(config: configs.Config) -> configs.Config:
+    """The config without pretrained weights, which loading overwrites: their package is not needed."""
+    backbone = dataclasses.replace(config.backbone, weights=None)
+    segmentation = config.segmentation
+    if segmentation.encoder is not None:
+        encoder = dataclasses.replace(segmentation.encoder, weights=None)
+        segmentation = dataclasses.replace(segmentation, encoder=encoder)
+    return dataclasses.replace(config, backbone=backbone, segmentation=segmentation)
+
+
+def save(
+    directory: str | Path,
+    config: configs.Config,
+    vocabulary: Vocabulary,
+    concepts: Sequence[Mapping[str, str]],
+    parts: Mapping[str, keras.Model],
+    mixing: Mapping | None = None,
+    thresholds: Mapping | None = None,
+    provenance: Mapping | None = None,
+) -> None:
+    """Writes a model directory beside its place and renames it: it is there whole, or not at all.
+
+    Args:
+        directory: where; a model directory that is already there is replaced.
+        config: what the networks were built from.
+        vocabulary: the word vectors.
+        concepts: the V trained concepts in order, `[{"name", "level", ...}]`.
+        parts: networks by name, some or all of `PARTS`.
+        mixing: p(q) and theta (4.4), of a finished system.
+        thresholds: `{"pooled": t, "concepts": {name: t}}` (supplement 5), of a finished system.
+        provenance: data counts, seeds, versions, the origin of weights, validation metrics.
+
+    Raises:
+        UserError: something else lies there, or a part or a concept does not belong in it.
+    """
+    directory = Path(directory)
+    _check_save(directory, vocabulary, concepts, parts)
+    partial = directory.with_name(directory.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        config.save(partial / "config.json")
+        vocabulary.save(partial / "vocabulary")
+        texts = {"concepts": list(concepts), "mixing": mixing, "thresholds": thresholds}
+        for name, value in {**texts, "provenance": provenance}.items():
+            if value is not None:
+                text = json.dumps(value, indent=2, ensure_ascii=False)
+                (partial / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        for name, part in parts.items():
+            part.save_weights(partial / f"{name}.weights.h5")
+        _swap(partial, directory)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_save(directory: Path, vocabulary: Vocabulary, concepts, parts) -> None:
+    if directory.exists() and not (directory / "config.json").is_file() and any(directory.iterdir()):
+        raise UserError(f"{directory}: exists and is not a model directory; give another place")
+    for name in parts:
+        if name not in PARTS:
+            raise UserError(f"{directory}: unknown part {name!r}; expected {', '.join(PARTS)}")
+    for concept in concepts:
+        name = concept["name"]
+        if concept.get("level") not in LEVELS:
+            raise UserError(f"{directory}: concept {name!r}: level is one of {', '.join(LEVELS)}")
+        if vocabulary.find(name) is None:
+            raise UserError(f"{directory}: concept {name!r} is not in the vocabulary")
+
+
+def _swap(new: Path, place: Path) -> None:
+    """Renames `new` to `place`; what was there is moved aside first and removed last."""
+    old = place.with_name(place.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        os.replace(place, old)
+    os.replace(new, place)
+    shutil.rmtree(old, ignore_errors=True)

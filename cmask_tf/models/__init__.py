@@ -1,0 +1,1 @@
+"""The networks, all functional Keras: backbones, embedding, refinement, segmentation, the combined model."""

@@ -1,0 +1,52 @@
+"""The backbone: the CNN extractor of the embedding network (paper 4.1; supplement 4: ResNet-50).
+
+Unlike the paper, the tail may be dilated, so that the last grid has stride 16 or 8 instead of 32, and the
+network may be an EfficientNet-Lite. Each family normalises the image inside itself.
+"""
+
+from __future__ import annotations
+
+import keras
+
+from cmask_tf.config import Backbone
+from cmask_tf.errors import UserError
+from cmask_tf.models import efficientnet_lite, resnet
+
+
+def build_backbone(config: Backbone) -> keras.Model:
+    """The feature extractor that `config` describes.
+
+    Args:
+        config: family, width, depth, output stride, initial weights.
+
+    Returns:
+        A model named "backbone": float32 RGB [B, H, W, 3], 0 to 255, H and W free, to a dict of float32
+        feature maps [B, ceil(H/s), ceil(W/s), C]: "c2" (s = 4), "c3" (8), "c4" (16) and "c5", the last, of
+        stride `config.output_stride`, which also caps the strides of the others.
+
+    Raises:
+        UserError: ImageNet weights are wanted that do not exist, are not installed, or cannot be fetched.
+    """
+    image = keras.Input((None, None, 3), name="image")
+    model = keras.Model(image, _family(config).features(image, config), name="backbone")
+    if config.weights == "imagenet":
+        load_imagenet(model, config)
+    return model
+
+
+def load_imagenet(model: keras.Model, config: Backbone) -> None:
+    """Fills a model of `build_backbone` with ImageNet weights.
+
+    Raises:
+        UserError: as `build_backbone`.
+    """
+    if (config.width, config.depth) != (1, 1):
+        raise UserError(
+            f"backbone {config.name}: ImageNet weights exist at width 1 and depth 1 only, "
+            f"not at width {config.width:g} and depth {config.depth:g}"
+        )
+    _family(config).load_imagenet(model, config)
+
+
+def _family(config: Backbone):
+    return resnet if config.name == "resnet50" else efficientnet_lite

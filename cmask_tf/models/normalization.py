@@ -1,0 +1,21 @@
+"""The one BatchNormalization of the package: statistics over all replicas, so that N devices equal one."""
+
+from __future__ import annotations
+
+import keras
+
+
+def batch_norm(
+    name: str, epsilon: float = 1e-3, momentum: float = 0.99, scale: bool = True
+) -> keras.layers.BatchNormalization:
+    """BatchNormalization over the last axis, synchronised between replicas.
+
+    Args:
+        name: name of the layer.
+        epsilon: added to the variance.
+        momentum: of the moving statistics.
+        scale: whether there is a gamma; tf-slim's networks have none.
+    """
+    return keras.layers.BatchNormalization(
+        epsilon=epsilon, momentum=momentum, scale=scale, synchronized=True, name=name
+    )

@@ -1,0 +1,1 @@
+"""What the three trainers share: devices, the loop, checkpoints and progress."""

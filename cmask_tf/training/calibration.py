@@ -1,0 +1,135 @@
+"""What is chosen on the validation photos once all networks stand: theta (4.4) and thresholds (supp. 5).
+
+theta of image-level concepts maximises their mean IoU. theta of words outside the vocabulary is found by
+treating image-level concepts as if they were such words; no mask of a zero-level concept is looked at.
+A concept's presence threshold maximises its F1; one with too few validation photos, and every zero-level
+word, takes the pooled threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from cmask_tf import metrics
+from cmask_tf.data import pipelines
+from cmask_tf.models import verification
+from cmask_tf.models.combined import ConceptMaskModel
+from cmask_tf.models.mixing import COARSE, ConceptTable, build_mixing
+from cmask_tf.training.concepts import trained_spellings, with_level
+from cmask_tf.training.validation import Means, true_masks, upsample
+
+THETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+MIN_POSITIVES = 5  # validation photos that show (and that do not show) a concept with a threshold of its own
+_CHUNK = 64  # concepts decoded at a time
+
+
+def calibrate(run, parts: dict) -> tuple[dict, dict]:
+    """Chooses the contents of `mixing.json` and `thresholds.json`.
+
+    Args:
+        run: a Stage 3 run.
+        parts: all five networks.
+
+    Returns:
+        mixing (see `mixing.build_mixing`) and thresholds `{"pooled": t, "concepts": {name: t}}`.
+    """
+    mixing = build_mixing(run.vocabulary, run.concepts, run.config.mixing.neighbours)
+    model = _model(run, parts, mixing)
+    mixing["theta"] = _choose_thetas(run, model)
+    model = _model(run, parts, mixing)
+    return mixing, _choose_thresholds(run, model)
+
+
+def _model(run, parts: dict, mixing: dict) -> ConceptMaskModel:
+    table = ConceptTable.build(run.vocabulary, run.concepts, mixing)
+    return ConceptMaskModel(run.config, parts, table)
+
+
+def _photos(run, model: ConceptMaskModel, what: str) -> Iterator[tuple[dict, dict[int, np.ndarray]]]:
+    """Features of each validation photo and its true masks by trained index."""
+    spellings = trained_spellings(run.concepts, run.vocabulary)
+    records = run.record_set("val")
+    sizes = sorted({*model.sizes, model.size})
+    for batch in tqdm(pipelines.photo_batches(records, sizes, 1), total=records.examples, desc=what):
+        features = model.encode_squares({str(s): batch[f"image_{s}"] for s in sizes})
+        yield features, true_masks(batch["serialized"].numpy()[0], spellings)
+
+
+def _vectors(run) -> np.ndarray:
+    return run.vocabulary.vectors[[run.vocabulary.index(c["name"]) for c in run.concepts]]
+
+
+def _choose_thetas(run, model: ConceptMaskModel) -> dict[str, float]:
+    image_level = set(with_level(run.concepts, "image"))
+    levels = [c["level"] for c in run.concepts]
+    means = {(way, theta): Means(levels) for way in ("image", "zero") for theta in THETAS}
+    vectors = _vectors(run)
+    for features, masks in _photos(run, model, "choosing theta"):
+        for concept in sorted(image_level & set(masks)):
+            parameters = model.resolve(vectors[concept : concept + 1])
+            for (way, theta), mean in means.items():
+                masked = _mask(model, features, parameters, way, theta, masks[concept].shape)
+                mean.add(concept, metrics.mask_scores(masked, masks[concept]))
+    chosen = {}
+    for way in ("image", "zero"):
+        scores = [means[way, theta].by_level().get("val_iou_image", 0.0) for theta in THETAS]
+        chosen[way] = THETAS[int(np.argmax(scores))]
+    return chosen
+
+
+def _mask(model, features: dict, parameters: dict, way: str, theta: float, shape) -> np.ndarray:
+    changed = {**parameters, "theta": tf.fill([1], theta)}
+    if way == "zero":
+        changed["path"] = tf.fill([1], COARSE)
+    probabilities, _, _ = model.decode(features, changed, tf.zeros([1], tf.int32))
+    return upsample(probabilities[0].numpy(), shape) > 0.5
+
+
+def _choose_thresholds(run, model: ConceptMaskModel) -> dict:
+    raw, present = [], []
+    vectors = _vectors(run)
+    parameters = [model.resolve(vectors[i : i + _CHUNK]) for i in range(0, len(vectors), _CHUNK)]
+    for features, masks in _photos(run, model, "choosing thresholds"):
+        raw.append(np.concatenate([raw_scores(model, features, chunk) for chunk in parameters]))
+        present.append(np.isin(np.arange(len(vectors)), list(masks)))
+    raw, present = np.array(raw), np.array(present)
+    own = {}
+    for concept, entry in enumerate(run.concepts):
+        positives = int(present[:, concept].sum())
+        if MIN_POSITIVES <= positives <= len(present) - MIN_POSITIVES:
+            own[entry["name"]] = best_f1_threshold(raw[:, concept], present[:, concept])
+    return {"pooled": best_f1_threshold(raw.ravel(), present.ravel()), "concepts": own}
+
+
+def raw_scores(model: ConceptMaskModel, features: dict, parameters: dict) -> np.ndarray:
+    """Verification cosines (supp. 5) of K concepts in one photo, without their masks: float32 [K]."""
+    rows = tf.zeros(tf.shape(parameters["theta"]), tf.int32)
+    maps, _ = model.attention(features, parameters, rows)
+    c5 = tf.gather(features["c5"], rows)
+    return verification.raw_score(model.head, c5, maps[0], parameters["vector"]).numpy()
+
+
+def best_f1_threshold(scores: np.ndarray, present: np.ndarray) -> float:
+    """The threshold with the best F1 of `score >= threshold`, half-way to the next lower score.
+
+    Args:
+        scores: float [N].
+        present: bool [N].
+
+    Returns:
+        The threshold; 0 when nothing is present.
+    """
+    if not present.any():
+        return 0.0
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    hits = np.cumsum(present[order])
+    f1 = 2 * hits / (np.arange(1, len(ranked) + 1) + present.sum())
+    last_of_equal = np.append(ranked[1:] != ranked[:-1], True)
+    best = int(np.argmax(np.where(last_of_equal, f1, -1.0)))
+    below = ranked[best + 1] if best + 1 < len(ranked) else ranked[best]
+    return float((ranked[best] + below) / 2)

@@ -1,0 +1,228 @@
+"""The one training loop of the three stages: step, log, checkpoint, evaluate.
+
+Our own over `strategy.run`: one device, several and several hosts run the same code (Keras 3.15's `fit` fails
+on several hosts). A training that was stopped goes on when it is started again; a finished one returns.
+
+The global batch decides: every loss is divided by the number of examples over all replicas, so that with
+synchronized batch normalization any number of replicas makes the same step, also on a smaller last batch.
+
+The optimiser is ours to choose: AdamW, a linear warm-up, a cosine down to zero, no decay of biases and batch
+normalization. On its epsilon: with c = 1e-6 in Eqn. 2 the columns of image-level concepts, which no other
+term reaches, have gradients of 1e-7 and far less. Adam divides a gradient by its own size, so c hardly slows
+these columns; it weighs the two terms only where both reach. That holds while epsilon lies far below the
+gradients: with Keras's 1e-7 the columns in tests/test_losses.py learn half as much in the same steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cmask_tf.config import Schedule
+from cmask_tf.errors import UserError
+from cmask_tf.training.checkpoints import Checkpoints, Position
+from cmask_tf.training.progress import ProgressBar, TensorBoard
+from cmask_tf.training.strategy import distribute, is_chief
+
+EPSILON = 1e-12
+_LOG_EVERY_STEPS = 10
+_BACKBONES = ("backbone", "segmentation_encoder")  # the models that learn at backbone_rate
+_NOT_DECAYED = ("bias", "gamma", "beta")
+
+
+class Task(Protocol):
+    """What a stage gives to the loop. Its models are created under the strategy's scope.
+
+    Attributes:
+        models: what is trained and checkpointed, by name.
+        steps_per_epoch: the number of batches of an epoch, a smaller last one included.
+    """
+
+    models: Mapping[str, keras.Model]
+    steps_per_epoch: int
+
+    def loss(self, batch: dict) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """The loss [b] of each example of a replica's batch, and its terms [b] by name, to be shown."""
+
+    def batches(self, epoch: int, skip: int) -> tf.data.Dataset:
+        """The global batches of an epoch but the first `skip`; a function of its arguments alone."""
+
+    def validate(self) -> dict[str, float]:
+        """Measures on held-out data, by name."""
+
+    def pictures(self) -> dict[str, np.ndarray]:
+        """Pictures for TensorBoard, uint8 [N, H, W, 3], by name."""
+
+
+def train(
+    task: Task,
+    schedule: Schedule,
+    out: Path,
+    strategy: tf.distribute.Strategy,
+    *,
+    checkpoint_every_steps: int = 1000,
+    deterministic: bool = False,
+) -> dict:
+    """Trains the task's models, or goes on where an earlier run in the same folder stopped.
+
+    Args:
+        task: the stage; its models were created under the strategy's scope.
+        schedule: epochs, batch, rates.
+        out: receives `checkpoints/`, `tensorboard/` and `history.json`.
+        strategy: from `make_strategy`.
+        checkpoint_every_steps: checkpoints beside the one after every epoch.
+        deterministic: data in a fixed order; `set_determinism` makes the kernels reproducible too.
+
+    Returns:
+        {"train": [{"epoch", "loss", every term}], "validation": [{"epoch", every measure}]}, one record an
+        epoch. The weights are in the models.
+
+    Raises:
+        UserError: a loss that is not finite, naming step and term; a folder with another training.
+    """
+    steps, out = task.steps_per_epoch, Path(out)
+    with strategy.scope():
+        optimizers = make_optimizers(task.models, schedule, schedule.epochs * steps)
+    position = Position({**dataclasses.asdict(schedule), "steps_per_epoch": steps})
+    checkpoints = Checkpoints(out / "checkpoints", task.models, optimizers, position, strategy)
+    checkpoints.restore()
+    if position.epoch == schedule.epochs:
+        print(f"{out}: this training is finished", file=sys.stderr)
+        return position.history
+
+    step, written = None, is_chief(strategy)
+    bar = ProgressBar(schedule.epochs, steps, schedule.batch, position.all_steps, written)
+    with closing(bar), closing(TensorBoard(out / "tensorboard", written)) as board:
+        while position.epoch < schedule.epochs:
+            elements = distribute(task.batches(position.epoch, position.step), strategy, deterministic)
+            step = step or _make_step(task, optimizers, strategy, elements.element_spec)
+            for element in elements:
+                terms = _count(step(element), position, out)
+                bar.update(position.epoch, position.step, terms)
+                if position.all_steps % _LOG_EVERY_STEPS == 0:
+                    board.scalars("train", {**terms, **_rates(optimizers)}, position.all_steps)
+                if position.all_steps % checkpoint_every_steps == 0:
+                    checkpoints.save()
+            _finish_epoch(task, position, board, out, written)
+            checkpoints.save()
+    return position.history
+
+
+def cosine_with_warmup(
+    schedule: Schedule, total_steps: int, rate: float = 1.0
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """A linear warm-up over `schedule.warmup` of all steps, then a cosine down to zero.
+
+    Args:
+        schedule: gives the peak and the share of the warm-up.
+        total_steps: of the whole training.
+        rate: multiplies the schedule's learning rate.
+    """
+    peak, warmup = rate * schedule.learning_rate, round(schedule.warmup * total_steps)
+    if warmup == 0:
+        return keras.optimizers.schedules.CosineDecay(peak, total_steps)
+    return keras.optimizers.schedules.CosineDecay(
+        peak / (warmup + 1),  # the first step moves, too
+        max(1, total_steps - warmup),
+        warmup_target=peak,
+        warmup_steps=warmup,
+    )
+
+
+def make_optimizers(
+    models: Mapping[str, keras.Model], schedule: Schedule, total_steps: int
+) -> dict[str, keras.optimizers.AdamW]:
+    """AdamW for the backbone's variables, at its own rate, and for the others; built, so that they restore.
+
+    Args:
+        models: those named as a backbone learn at `schedule.backbone_rate` times the learning rate.
+        schedule: rates and weight decay.
+        total_steps: of the whole training.
+
+    Returns:
+        {"backbone": ..., "others": ...}, without a group that has no variables.
+    """
+    optimizers = {}
+    for name, variables in _groups(models).items():
+        rate = schedule.backbone_rate if name == "backbone" else 1.0
+        learning_rate = cosine_with_warmup(schedule, total_steps, rate)
+        optimizer = keras.optimizers.AdamW(learning_rate, schedule.weight_decay, epsilon=EPSILON)
+        optimizer.exclude_from_weight_decay([v for v in variables if v.name in _NOT_DECAYED])
+        optimizer.build(variables)
+        optimizers[name] = optimizer
+    return optimizers
+
+
+def _groups(models: Mapping[str, keras.Model]) -> dict[str, list[keras.Variable]]:
+    """What each optimizer trains."""
+    groups: dict[str, list[keras.Variable]] = {}
+    for name, model in models.items():
+        group = groups.setdefault("backbone" if name in _BACKBONES else "others", [])
+        group.extend(model.trainable_variables)
+    return {name: variables for name, variables in groups.items() if variables}
+
+
+def _make_step(
+    task: Task, optimizers: Mapping[str, keras.optimizers.Optimizer], strategy: tf.distribute.Strategy, spec
+) -> Callable:
+    """The function that trains on an element of `distribute` -> (its size, the mean of loss and terms)."""
+    groups = _groups(task.models)
+
+    def replica(batch, _, weight):
+        with tf.GradientTape() as tape:
+            per_example, terms = task.loss(batch)
+            loss = weight * tf.reduce_sum(per_example)
+        gradients = tape.gradient(loss, groups)
+        for name, optimizer in optimizers.items():
+            optimizer.apply(gradients[name], groups[name])  # sums the gradients over the replicas
+        return {"loss": loss, **{name: weight * tf.reduce_sum(value) for name, value in terms.items()}}
+
+    @tf.function(input_signature=[spec])
+    def step(element):
+        terms = strategy.run(replica, args=element)
+        means = {name: strategy.reduce("SUM", value, axis=None) for name, value in terms.items()}
+        return strategy.experimental_local_results(element[1])[0], means
+
+    return step
+
+
+def _rates(optimizers: Mapping[str, keras.optimizers.Optimizer]) -> dict[str, float]:
+    return {f"learning_rate_{name}": float(o.learning_rate) for name, o in optimizers.items()}
+
+
+def _count(result: tuple[tf.Tensor, dict[str, tf.Tensor]], position: Position, out: Path) -> dict[str, float]:
+    """Files a step's terms, unless one is not finite: then the checkpoints, all older, stay as they are."""
+    terms = {name: float(value) for name, value in result[1].items()}
+    for name in (*(n for n in terms if n != "loss"), "loss"):
+        if not math.isfinite(terms[name]):
+            raise UserError(
+                f"{out}: epoch {position.epoch + 1}, step {position.step + 1}: {name} is {terms[name]}; "
+                "expected a finite loss (a lower learning_rate may help)"
+            )
+    position.add(terms, float(result[0]))
+    return terms
+
+
+def _finish_epoch(task: Task, position: Position, board: TensorBoard, out: Path, written: bool) -> None:
+    """Validates, and writes down what the epoch brought."""
+    if position.step != task.steps_per_epoch:
+        raise UserError(f"{out}: an epoch had {position.step} batches; expected {task.steps_per_epoch}")
+    measures = task.validate()
+    board.scalars("validation", measures, position.all_steps)
+    board.pictures(task.pictures(), position.all_steps)
+    position.finish_epoch(measures)
+    if written:
+        partial = out / "history.json.partial"
+        partial.write_text(json.dumps(position.history, indent=2) + "\n")
+        os.replace(partial, out / "history.json")

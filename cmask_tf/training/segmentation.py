@@ -1,0 +1,108 @@
+"""Stage 3: the label-agnostic segmentation network learns from masks (section 4.3)."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from cmask_tf import losses, metrics, model_directory
+from cmask_tf.data import attention_records, pipelines
+from cmask_tf.models.segmentation import build_segmentation
+from cmask_tf.training.attention_cache import RefinedMaps, cache_attention
+from cmask_tf.training.concepts import trained_spellings, with_level
+from cmask_tf.training.validation import Means, heat
+
+ATTENTION_PARTS = ("backbone", "embedding", "refinement")
+_PICTURES = 4
+
+
+class SegmentationTask:
+    """A mask from the photo and the frozen attention of one concept, whatever the concept is."""
+
+    def __init__(self, run):
+        config, self.run = run.config, run
+        self.plan, self.size = config.segment, config.segmentation.size
+        self.attention_parts = model_directory.load_parts(run.start, ATTENTION_PARTS)
+        self.examples, self.validation = self._attention()
+        self.steps_per_epoch = pipelines.steps(
+            attention_records.count_pairs(self.examples.files), self.plan.batch
+        )
+        with run.strategy.scope():
+            encoder, decoder = build_segmentation(config.segmentation)
+        self.models = {"segmentation_encoder": encoder, "segmentation_decoder": decoder}
+
+    def batches(self, epoch: int, skip: int) -> tf.data.Dataset:
+        return pipelines.segmentation_batches(
+            self.examples, self.size, self.plan.batch,
+            seed=self.run.config.seed, epoch=epoch, skip=skip, train=True, noise=self.plan.attention_noise,
+        )  # fmt: skip
+
+    def logits(self, image: tf.Tensor, attention: tf.Tensor, training: bool) -> tf.Tensor:
+        """float32 [B, S, S, 1] from photos [B, S, S, 3] and both scales' attention [B, S, S, 2]."""
+        maps = self.models["segmentation_encoder"](image, training=training)
+        return self.models["segmentation_decoder"]({**maps, "attention": attention}, training=training)
+
+    def loss(self, batch: dict) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Per-example cross entropy of the mask (and Dice), each term apart, float32 [b]."""
+        logits = self.logits(batch["image"], batch["attention"], training=True)
+        terms = {"mask": losses.mask_loss(logits, batch["mask"], batch["weight"])}
+        total = terms["mask"]
+        if self.plan.dice_weight:
+            terms["dice"] = losses.mask_dice(logits, batch["mask"], batch["weight"])
+            total += self.plan.dice_weight * terms["dice"]
+        return total, terms
+
+    def validate(self) -> dict[str, float]:
+        """Precision, recall and IoU at the network's size over the mask and box concepts, by level."""
+        means, order = Means([c["level"] for c in self.run.concepts]), self._concept_order()
+        for batch in self._validation_batches():
+            predictions = self._masks(batch["image"], batch["attention"]).numpy() > 0.5
+            for prediction, truth in zip(predictions, batch["mask"].numpy() > 0.5, strict=True):
+                concept = next(order)
+                if truth.any():
+                    means.add(concept, metrics.mask_scores(prediction, truth))
+        return means.by_level()
+
+    def pictures(self) -> dict[str, np.ndarray]:
+        """Photo, first-scale attention, predicted and true mask of some validation pairs."""
+        batch = next(iter(self._validation_batches()))
+        predictions = self._masks(batch["image"], batch["attention"]).numpy()
+        rows = []
+        for i in range(min(_PICTURES, len(predictions))):
+            image = batch["image"][i].numpy().round().astype(np.uint8)
+            layers = (batch["attention"][i, ..., 0], predictions[i, ..., 0], batch["mask"][i, ..., 0])
+            rows.append(np.concatenate([image, *(heat(image, np.asarray(layer)) for layer in layers)], axis=1))
+        return {"masks": np.stack(rows)}
+
+    @tf.function(reduce_retracing=True)
+    def _masks(self, image: tf.Tensor, attention: tf.Tensor) -> tf.Tensor:
+        return tf.sigmoid(self.logits(image, attention, training=False))
+
+    def _validation_batches(self) -> tf.data.Dataset:
+        return pipelines.segmentation_batches(
+            self.validation, self.size, self.plan.batch, seed=0, epoch=0, train=False
+        )
+
+    def _concept_order(self):
+        """The trained index of each validation example, in the pipeline's order."""
+        names = (
+            name.decode()
+            for serialized in tf.data.TFRecordDataset(self.validation.files)
+            for name in attention_records.parse(serialized)["concepts"].numpy()
+        )
+        return (self._spellings[name] for name in names)
+
+    def _attention(self):
+        run = self.run
+        self._spellings = trained_spellings(run.concepts, run.vocabulary)
+        boxed = set(with_level(run.concepts, "mask", "box"))
+        masked = set(with_level(run.concepts, "mask"))
+        trained = [run.vocabulary.index(c["name"]) for c in run.concepts]
+        maps = RefinedMaps(self.attention_parts, run.vocabulary.vectors[trained])
+
+        def cache(name: str, concepts: set[int]):
+            known = {form: i for form, i in self._spellings.items() if i in concepts}
+            where = run.work / f"attention-{name}"
+            return cache_attention(maps, run.config.attention.sizes, run.record_set(name), known, where)
+
+        return cache("masks", masked), cache("val", boxed)

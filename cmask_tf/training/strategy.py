@@ -1,0 +1,108 @@
+"""Where a training runs: one device, several, or several hosts, by the same code; and the random seeds.
+
+Several hosts are described by the environment variable TF_CONFIG, as TensorFlow documents it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from cmask_tf.errors import UserError
+
+
+def make_strategy(devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
+    """The strategy for the devices asked for, for TF_CONFIG's cluster, or for every GPU that is there.
+
+    Args:
+        devices: names such as "GPU:0" or "CPU:0"; by default all GPUs, or the CPU.
+
+    Raises:
+        UserError: a device that is not there, or a TF_CONFIG that is not JSON.
+    """
+    if _workers() > 1:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    known = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
+    chosen = list(devices or [name for name in known if name.startswith("GPU")] or ["CPU:0"])
+    for name in chosen:
+        if name not in known:
+            raise UserError(f"device {name}: not on this machine; here: {', '.join(known)}")
+    if len(chosen) == 1:
+        return tf.distribute.OneDeviceStrategy(chosen[0])
+    if all(name.startswith("CPU") for name in chosen):
+        return tf.distribute.MirroredStrategy(chosen, tf.distribute.ReductionToOneDevice())
+    return tf.distribute.MirroredStrategy(chosen)
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes what the others only read: checkpoints, logs and results."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.task_type:
+        return True
+    has_chief = "chief" in resolver.cluster_spec().jobs
+    return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
+
+
+def set_determinism(seed: int, kernels: bool = True) -> None:
+    """Seeds Python, NumPy, TensorFlow and Keras. Call it before anything is built.
+
+    Args:
+        seed: of all generators.
+        kernels: ask TensorFlow for reproducible kernels too, at some speed.
+    """
+    keras.utils.set_random_seed(seed)
+    if kernels:
+        tf.config.experimental.enable_op_determinism()
+
+
+def distribute(
+    batches: tf.data.Dataset, strategy: tf.distribute.Strategy, deterministic: bool
+) -> tf.distribute.DistributedDataset:
+    """Deals the rows of global batches evenly to the replicas.
+
+    tf.distribute's own split can leave a replica empty at the end of an epoch, and convolutions fail on
+    nothing. With fewer rows than replicas each replica gets all of them here, at a smaller weight: the same
+    mean loss, gradient and batch statistics. Every host reads every batch and keeps its own rows.
+
+    Args:
+        batches: a structure of tensors [B, ...], the last batch may be smaller.
+        strategy: whose replicas get them.
+        deterministic: in a fixed order; always so on several hosts, which have to agree.
+
+    Returns:
+        For each replica: its rows; the number of rows of the global batch, int64; the weight of one of its
+        rows in the global mean, float32.
+    """
+    replicas = strategy.num_replicas_in_sync
+
+    def deal(batch, replica):
+        count = tf.shape(tf.nest.flatten(batch)[0], out_type=tf.int64)[0]
+        enough = count >= replicas
+        start = tf.where(enough, count * replica // replicas, 0)
+        stop = tf.where(enough, count * (replica + 1) // replicas, count)
+        dealt = tf.where(enough, count, count * replicas)
+        return tf.nest.map_structure(lambda t: t[start:stop], batch), count, 1.0 / tf.cast(dealt, tf.float32)
+
+    def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        local = replicas // context.num_input_pipelines
+        first = context.input_pipeline_id * local
+        mine = tf.data.Dataset.range(first, first + local)
+        options = tf.data.Options()
+        options.deterministic = deterministic or context.num_input_pipelines > 1
+        dealt = batches.flat_map(lambda batch: mine.map(lambda replica: deal(batch, replica)))
+        return dealt.with_options(options).prefetch(local)
+
+    return strategy.distribute_datasets_from_function(of_host)
+
+
+def _workers() -> int:
+    text = os.environ.get("TF_CONFIG", "{}")
+    try:
+        cluster = json.loads(text).get("cluster", {})
+    except (ValueError, AttributeError):
+        raise UserError("TF_CONFIG: expected a JSON object with 'cluster' and 'task'") from None
+    return len(cluster.get("chief", [])) + len(cluster.get("worker", []))

@@ -1,0 +1,88 @@
+"""`cmask evaluate`: the model's table on real networks, and what it refuses before any work."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from evaluation_fixture import LEFT, TOP, write_photos
+from segmenter_fixture import smallest_segmenter
+
+from cmask_tf import segmenter
+from cmask_tf.cli import main
+
+
+@pytest.fixture
+def world(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    truths = [{"dress": TOP, "hair": LEFT}] * 3
+    return folder, write_photos(
+        folder, truths, {"dress": {"level": "mask"}, "hair": {"level": "box"}, "cape": {}}
+    )
+
+
+def arguments(model, world, out, *more) -> list[str]:
+    folder, masks = world
+    named = ["--model", model, "--images", folder, "--masks", masks, "--out", out]
+    return ["evaluate", *map(str, [*named, *more])]
+
+
+def test_it_prints_the_table_of_levels_and_writes_the_report(model, world, tmp_path, capsys, monkeypatch):
+    ready = smallest_segmenter(model)
+    monkeypatch.setattr(segmenter.ConceptSegmenter, "load", classmethod(lambda cls, path: ready))
+    assert main(arguments(model, world, tmp_path / "out")) == 0
+    table = capsys.readouterr().out
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:4]] == ["mask", "box"]
+    assert str(tmp_path / "out" / "report.md") in table
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert set(metrics["concepts"]) == {"dress", "hair"}
+    assert metrics["presence"]["pairs"] == 9
+
+    assert main(arguments(model, world, tmp_path / "out", "--json")) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["levels"]["mask"]["iou"] == pytest.approx(metrics["levels"]["mask"]["iou"], abs=1e-6)
+
+
+def test_wrong_input_is_one_line_and_writes_nothing(model, world, tmp_path, capsys):
+    folder, masks = world
+    broken = shutil.copytree(model, tmp_path / "broken")
+    (broken / "mixing.json").unlink()
+    (tmp_path / "list.json").write_text("[]")
+    out = tmp_path / "out"
+    cases = {
+        "mixing.json: missing": arguments(broken, world, out),
+        "nowhere: no such model directory": arguments(tmp_path / "nowhere", world, out),
+        "no.json": arguments(model, (folder, tmp_path / "no.json"), out),
+        "list.json: expected a COCO object": arguments(model, (folder, tmp_path / "list.json"), out),
+        "no such folder of images": arguments(model, (tmp_path / "none", masks), out),
+        "dataset.json: missing": arguments(model, world, out, "--baselines", tmp_path / "none"),
+        "not an evaluation": arguments(model, world, folder),
+    }
+    for message, command in cases.items():
+        assert main(command) == 2, message
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+        assert not out.exists()
+
+
+def test_a_photo_that_is_not_there_is_named(model, world, tmp_path, capsys):
+    folder, masks = world
+    (folder / "1.png").unlink()
+    assert main(arguments(model, world, tmp_path / "out")) == 2
+    assert "1.png" in capsys.readouterr().err
+
+
+def test_the_figures_are_those_of_the_masks(model, world, tmp_path, monkeypatch, capsys):
+    ready = smallest_segmenter(model)
+    monkeypatch.setattr(segmenter.ConceptSegmenter, "load", classmethod(lambda cls, path: ready))
+    assert main(arguments(model, world, tmp_path / "out", "--json")) == 0
+    found = json.loads(capsys.readouterr().out)["concepts"]["dress"]
+    from cmask_tf.imageio import read_image
+
+    ious = []
+    for number in range(3):
+        mask = ready.segment(["dress"], ready.encode(read_image(world[0] / f"{number}.png"))).masks[0] >= 0.5
+        ious.append((mask & TOP).sum() / (mask | TOP).sum())
+    assert found["iou"] == pytest.approx(np.mean(ious), abs=1e-6)

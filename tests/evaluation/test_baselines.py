@@ -1,0 +1,102 @@
+"""Predictions that never look at the photo, learned from training records."""
+
+import numpy as np
+import pytest
+from evaluation_fixture import HEIGHT, LEFT, TOP, WIDTH, FakeSegmenter, FakeVocabulary, write_photos
+from PIL import Image
+from pycocotools import mask as rle
+
+from cmask_tf.data import records
+from cmask_tf.data.sources import Annotated, Object
+from cmask_tf.errors import UserError
+from cmask_tf.evaluation.baselines import PositionPrior, whole_image
+from cmask_tf.evaluation.evaluate import evaluate
+
+BOX_LEFT = (0.0, 0.0, 1.0, 0.5)
+BOX_TOP = (0.0, 0.0, 0.5, 1.0)
+
+
+def coded(mask):
+    return rle.encode(np.asfortranarray(mask.astype(np.uint8)))
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory):
+    """Dress by masks (the top, once the top left), hair by boxes (the left), cape by nothing."""
+    folder = tmp_path_factory.mktemp("training")
+    photo = folder / "photo.png"
+    Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(photo)
+
+    def annotated(*objects):
+        return Annotated(photo, "photo", HEIGHT, WIDTH, objects)
+
+    dresses = [annotated(Object(name, BOX_TOP, coded(TOP))) for name in ("dress", "gown", "dress")]
+    dresses.append(
+        annotated(Object("dress", BOX_TOP, coded(TOP & LEFT)), Object("zeppelin", BOX_TOP, coded(~TOP)))
+    )
+    records.write(dresses, folder / "masks")
+    pieces = annotated(Object("hair", (0.0, 0.0, 0.5, 0.5)), Object("hair", (0.5, 0.0, 1.0, 0.5)))
+    records.write(
+        [annotated(Object("hair", BOX_LEFT)), pieces, annotated(Object("dress", BOX_TOP))], folder / "boxes"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prior(training):
+    return PositionPrior(training, FakeVocabulary())
+
+
+def test_the_whole_image_is_every_pixel():
+    mask, attention = whole_image("dress", 3, 5)
+    assert mask.shape == attention.shape == (3, 5)
+    assert mask.all() and (attention == 1).all()
+
+
+def test_a_concept_with_masks_gets_their_mean_cut_where_training_iou_is_best(prior):
+    dress = prior.maps["masks", 0]
+    np.testing.assert_allclose(dress[:31, :31], 1.0)
+    np.testing.assert_allclose(dress[:31, 33:], 0.75)
+    np.testing.assert_allclose(dress[33:], 0.0)
+    # Three of four examples fill the top: a cut below .75 has mean IoU (3 + 1/2) / 4, above it (3/2 + 1) / 4.
+    assert 0 < prior.cuts["masks", 0] <= 0.75
+    mask, _ = prior("dress", HEIGHT, WIDTH)
+    np.testing.assert_array_equal(mask, TOP)
+
+
+def test_a_concept_without_masks_gets_its_boxes_and_pieces_are_one_example(prior):
+    np.testing.assert_allclose(prior.maps["boxes", 1][:, :32], 1.0)
+    np.testing.assert_array_equal(prior("hair", HEIGHT, WIDTH)[0], LEFT)
+
+
+def test_a_concept_with_neither_gets_the_mean_of_all_boxes(prior):
+    _, attention = prior("cape", 64, 64)
+    expected = np.zeros((64, 64))
+    expected[:, :32] += 2 / 3
+    expected[:32] += 1 / 3
+    np.testing.assert_allclose(attention, expected, atol=1e-6)
+
+
+def test_the_prior_has_the_photos_size(prior):
+    mask, attention = prior("dress", 7, 31)
+    assert mask.shape == attention.shape == (7, 31)
+
+
+def test_missing_records_are_named(tmp_path):
+    with pytest.raises(UserError, match="masks/dataset.json: missing"):
+        PositionPrior(tmp_path, FakeVocabulary())
+
+
+def test_the_baselines_stand_beside_the_model_in_the_report(training, tmp_path):
+    file = write_photos(tmp_path, [{"dress": TOP}] * 3 + [{"hair": LEFT}] * 3, {"dress": {}, "hair": {}})
+    segmenter = FakeSegmenter({"dress": TOP, "hair": ~LEFT}, {})
+    metrics = evaluate(segmenter, tmp_path, file, tmp_path / "out", training)
+    assert metrics["baselines"]["whole image"]["levels"]["mask"]["iou"] == 0.5
+    assert metrics["baselines"]["whole image"]["levels"]["mask"]["recall"] == 1.0
+    assert metrics["baselines"]["position prior"]["levels"]["mask"]["iou"] == 1.0
+    assert metrics["baselines"]["position prior"]["kinds"]["part"]["iou"] == 1.0
+    assert metrics["levels"]["box"]["iou"] == 0.0
+    header = next(
+        line for line in (tmp_path / "out" / "report.md").read_text().splitlines() if "| level" in line
+    )
+    assert "IoU, whole image" in header and "IoU, position prior" in header

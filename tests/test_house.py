@@ -1,0 +1,80 @@
+"""The house rules that a machine can check: floors, file sizes, and what may import TensorFlow."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "cmask_tf"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Data flows one way: a floor imports its own and lower ones only.
+FLOORS = [
+    ("errors", "config", "metrics", "geometry", "imageio"),
+    ("vocabulary",),
+    ("data",),
+    ("models", "losses", "overlap"),
+    ("model_directory",),
+    ("training",),
+    ("segmenter",),
+    ("evaluation",),
+    ("cli",),
+]
+FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+# The metrics need NumPy only; they are shared by validation during training and by evaluation.
+
+
+def room(module: Path) -> str:
+    parts = module.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def imports(module: Path) -> set[str]:
+    """Rooms of this package that a module imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found |= {n.split(".")[1] for n in names if n.startswith("cmask_tf.")}
+    return found & set(FLOOR)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(PACKAGE)))
+def test_lower_floors_never_import_higher_ones(module):
+    if room(module) == "__init__":
+        return
+    assert room(module) in FLOOR, "a room that FLOORS does not know"
+    above = {name for name in imports(module) if FLOOR[name] > FLOOR[room(module)]}
+    assert not above
+
+
+def test_no_python_file_is_longer_than_400_lines():
+    files = [f for folder in ("cmask_tf", "trainers", "benchmarks", "tests") for f in (ROOT / folder).rglob("*.py")]
+    long = {str(f.relative_to(ROOT)): n for f in files if (n := len(f.read_text().splitlines())) > 400}
+    assert not long
+
+
+def test_no_function_is_longer_than_60_lines():
+    long = []
+    for module in MODULES:
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 60:
+                long.append(f"{module.relative_to(ROOT)}:{node.lineno} {node.name}")
+    assert not long
+
+
+def test_every_module_says_what_it_is():
+    silent = [str(m.relative_to(ROOT)) for m in MODULES if not ast.get_docstring(ast.parse(m.read_text()))]
+    assert not silent
+
+
+def test_importing_the_package_and_the_command_does_not_import_tensorflow():
+    code = "import sys, cmask_tf, cmask_tf.cli; cmask_tf.Vocabulary; cmask_tf.lite; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
