@@ -203,15 +203,9 @@ def tiny(design: str = "paper") -> Config:
             channels=24,
             encoder=net if design == "lite" else None,
         ),
-        embed=dataclasses.replace(
-            base.embed, epochs=8, batch=32, learning_rate=2e-3, backbone_rate=1.0
-        ),
-        refine=dataclasses.replace(
-            base.refine, epochs=12, batch=16, learning_rate=2e-3, backbone_rate=1.0
-        ),
-        segment=dataclasses.replace(
-            base.segment, epochs=10, batch=16, learning_rate=2e-3, backbone_rate=1.0
-        ),
+        embed=dataclasses.replace(base.embed, epochs=8, batch=32, learning_rate=2e-3, backbone_rate=1.0),
+        refine=dataclasses.replace(base.refine, epochs=12, batch=16, learning_rate=2e-3, backbone_rate=1.0),
+        segment=dataclasses.replace(base.segment, epochs=10, batch=16, learning_rate=2e-3, backbone_rate=1.0),
     )
 
 
@@ -328,7 +322,9 @@ def _validate(config: Config, where: str) -> None:
     if len(config.attention.sizes) != 2:
         raise UserError(f"{where}: attention.sizes needs two sizes, as in [300, 700]")
     if (config.segmentation.design == "lite") != (config.segmentation.encoder is not None):
-        raise UserError(f"{where}: segmentation.encoder goes with segmentation.design 'lite', and only with it")
+        raise UserError(
+            f"{where}: segmentation.encoder goes with segmentation.design 'lite', and only with it"
+        )
     for part in ("embed", "refine", "segment"):
         schedule = getattr(config, part)
         if schedule.epochs < 1 or schedule.batch < 1:

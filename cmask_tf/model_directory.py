@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from cmask_tf import config as configs
 from cmask_tf.errors import UserError
+from cmask_tf.vocabulary.artefact import FILES as VOCABULARY_FILES
 
 if TYPE_CHECKING:
     import keras
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from cmask_tf.vocabulary.artefact import Vocabulary
 
 PARTS = ("backbone", "embedding", "refinement", "segmentation_encoder", "segmentation_decoder")
-VOCABULARY_FILES = ("concepts.tsv", "vectors.npy", "eigenvalues.npy", "cooccurrence.npz", "meta.json")
 LEVELS = ("mask", "box", "image", "zero")
 
 

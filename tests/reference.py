@@ -158,7 +158,11 @@ def precision_recall_iou(prediction, truth):
     """5.3, one mask against its truth, counted pixel by pixel; an empty prediction has precision 0."""
     pairs = [(bool(p), bool(t)) for p, t in zip(np.ravel(prediction), np.ravel(truth), strict=True)]
     hit = sum(p and t for p, t in pairs)
-    predicted, true, either = sum(p for p, _ in pairs), sum(t for _, t in pairs), sum(p or t for p, t in pairs)
+    predicted, true, either = (
+        sum(p for p, _ in pairs),
+        sum(t for _, t in pairs),
+        sum(p or t for p, t in pairs),
+    )
     return (hit / predicted if predicted else 0.0), hit / true, hit / either
 
 
@@ -179,7 +183,7 @@ def soft_iou(attention, truth):
 
 
 def level_means(rows, levels, minimum):
-    """The tables' mean: photo -> concept -> level. rows: (photo, concept, value); levels: concept -> level."""
+    """The tables' mean: photo -> concept -> level. rows: (photo, concept, value)."""
     means = {}
     for level in sorted(set(levels.values())):
         of_concepts = []

@@ -73,7 +73,9 @@ def test_a_file_with_a_misspelt_field_names_it_and_the_file(tmp_path):
         configs.load(str(file))
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "not JSON"), ("[]", "JSON object"), ("{}", "name is missing")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "not JSON"), ("[]", "JSON object"), ("{}", "name is missing")]
+)
 def test_a_broken_file_is_named(tmp_path, text, message):
     file = tmp_path / "mine.json"
     file.write_text(text)

@@ -82,7 +82,10 @@ def test_an_unseen_picture_is_segmented(folder, model, tmp_path):
 def test_evaluation_compares_every_level_with_the_baselines(folder, model, tmp_path):
     truth = folder / "world/coco/concept_masks_test.json"
     given = ["--model", str(model), "--images", str(folder / "world/images/test"), "--masks", str(truth)]
-    assert cmask(["evaluate", *given, "--baselines", str(folder / "records"), "--out", str(tmp_path / "out")]) == 0
+    assert (
+        cmask(["evaluate", *given, "--baselines", str(folder / "records"), "--out", str(tmp_path / "out")])
+        == 0
+    )
     levels = json.loads((tmp_path / "out/metrics.json").read_text())["levels"]
     assert set(levels) <= {"mask", "box", "image", "zero"} and "mask" in levels
     assert (tmp_path / "out/report.md").is_file()
@@ -152,9 +155,9 @@ class Trainer:
         for name in ("backbone", "embedding"):
             with h5py.File(self.out / f"{name}.weights.h5") as file:
                 file.visititems(
-                    lambda path, item, name=name: found.update({f"{name}/{path}": item[()]})
-                    if isinstance(item, h5py.Dataset)
-                    else None
+                    lambda path, item, name=name: (
+                        found.update({f"{name}/{path}": item[()]}) if isinstance(item, h5py.Dataset) else None
+                    )
                 )
         return found
 

@@ -1,10 +1,10 @@
 """A data folder (DESIGN 5) to the record sets that the three stages train on.
 
-    OUT/tags    tags/train.jsonl: Stage 1 (Stock-18K)
-    OUT/boxes   Open Images and Visual Genome merged, one record a photo, with its tags: Stage 2 (OIVG-750)
-    OUT/masks   coco/instances_train.json: Stage 3 (COCO-80)
-    OUT/val     coco/concept_masks_val.json, tagged with the concepts that are present
-    OUT/concepts.json   {name: {"level", "kind"}} of the test concepts
+OUT/tags    tags/train.jsonl: Stage 1 (Stock-18K)
+OUT/boxes   Open Images and Visual Genome merged, one record a photo, with its tags: Stage 2 (OIVG-750)
+OUT/masks   coco/instances_train.json: Stage 3 (COCO-80)
+OUT/val     coco/concept_masks_val.json, tagged with the concepts that are present
+OUT/concepts.json   {name: {"level", "kind"}} of the test concepts
 """
 
 from __future__ import annotations

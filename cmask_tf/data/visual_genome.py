@@ -34,9 +34,7 @@ def read_visual_genome(
     return table.annotations()
 
 
-def add_visual_genome(
-    table: BoxTable, objects: Path, image_data: Path, aliases: Path | None = None
-) -> None:
+def add_visual_genome(table: BoxTable, objects: Path, image_data: Path, aliases: Path | None = None) -> None:
     """Reads the boxes into a table; see `read_visual_genome`."""
     canonical = read_aliases(aliases) if aliases else {}
     sizes = _image_data(Path(image_data))

@@ -120,9 +120,7 @@ class ConceptMaskModel(tf.Module):
             position = tf.argmax(tf.gather(cosines, self.candidates, axis=1), axis=1)
         else:
             # A bare vector's PMI row is W . w, with W as long as it was before it was normalised.
-            position = mixing.nearest_by_profile(
-                cosines * self.lengths, best, self.profiles, self.candidates
-            )
+            position = mixing.nearest_by_profile(cosines * self.lengths, best, self.profiles, self.candidates)
         return tf.gather(self.column, tf.gather(self.candidates, position))
 
     def encode(self, image: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -6,14 +6,15 @@ import keras
 
 
 def batch_norm(
-    name: str, epsilon: float = 1e-3, momentum: float = 0.99, scale: bool = True
+    name: str, epsilon: float = 1e-3, momentum: float = 0.95, scale: bool = True
 ) -> keras.layers.BatchNormalization:
     """BatchNormalization over the last axis, synchronised between replicas.
 
     Args:
         name: name of the layer.
         epsilon: added to the variance.
-        momentum: of the moving statistics.
+        momentum: of the moving statistics. 0.95 looks back some twenty batches: short trainings are
+            validated by statistics that have caught up with the weights.
         scale: whether there is a gamma; tf-slim's networks have none.
     """
     return keras.layers.BatchNormalization(

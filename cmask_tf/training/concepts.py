@@ -10,10 +10,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from cmask_tf.vocabulary.artefact import Vocabulary
-
 from cmask_tf.data.records import RecordSet
 from cmask_tf.errors import UserError
+from cmask_tf.vocabulary.artefact import Vocabulary
 
 
 def trained_concepts(records: Path, vocabulary: Vocabulary) -> list[dict[str, str]]:

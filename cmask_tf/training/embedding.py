@@ -39,9 +39,12 @@ class EmbeddingTask:
 
     def validate(self) -> dict[str, float]:
         """Mean cosine loss on the validation photos, whose tags are the concepts that they show."""
-        step = tf.function(lambda batch: self.loss(batch, training=False)[0], reduce_retracing=True)
-        values = [step(b).numpy() for b in self._batches(self.validation, epoch=0, skip=0, train=False)]
-        return {"val_cosine": float(np.concatenate(values).mean())}
+        batches = self._batches(self.validation, epoch=0, skip=0, train=False)
+        return {"val_cosine": float(np.concatenate([self._held_out(b).numpy() for b in batches]).mean())}
+
+    @tf.function(reduce_retracing=True)
+    def _held_out(self, batch: dict) -> tf.Tensor:
+        return self.loss(batch, training=False)[0]
 
     def pictures(self) -> dict[str, np.ndarray]:
         return {}

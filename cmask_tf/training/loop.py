@@ -37,7 +37,7 @@ from cmask_tf.training.strategy import distribute, is_chief
 
 EPSILON = 1e-12
 _LOG_EVERY_STEPS = 10
-_BACKBONES = ("backbone", "segmentation_encoder")  # the models that learn at backbone_rate
+_BACKBONE = "backbone"  # the model, or the layer of a model, that learns at backbone_rate
 _NOT_DECAYED = ("bias", "gamma", "beta")
 
 
@@ -146,7 +146,7 @@ def make_optimizers(
     """AdamW for the backbone's variables, at its own rate, and for the others; built, so that they restore.
 
     Args:
-        models: those named as a backbone learn at `schedule.backbone_rate` times the learning rate.
+        models: those (or layers of them) named "backbone" learn at `schedule.backbone_rate` times the learning rate.
         schedule: rates and weight decay.
         total_steps: of the whole training.
 
@@ -166,11 +166,17 @@ def make_optimizers(
 
 def _groups(models: Mapping[str, keras.Model]) -> dict[str, list[keras.Variable]]:
     """What each optimizer trains."""
-    groups: dict[str, list[keras.Variable]] = {}
-    for name, model in models.items():
-        group = groups.setdefault("backbone" if name in _BACKBONES else "others", [])
-        group.extend(model.trainable_variables)
+    slow = [v for name, model in models.items() for v in _backbone_variables(name, model)]
+    known = {id(variable) for variable in slow}
+    rest = [v for model in models.values() for v in model.trainable_variables if id(v) not in known]
+    groups = {"backbone": slow, "others": rest}
     return {name: variables for name, variables in groups.items() if variables}
+
+
+def _backbone_variables(name: str, model: keras.Model) -> list[keras.Variable]:
+    if name == _BACKBONE:
+        return model.trainable_variables
+    return [v for layer in model.layers if layer.name == _BACKBONE for v in layer.trainable_variables]
 
 
 def _make_step(

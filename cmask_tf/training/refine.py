@@ -28,7 +28,8 @@ class RefinementTask:
         self.boxed = tf.constant(with_level(run.concepts, "mask", "box"), tf.int32)
         self.gamma = tf.constant(self._discrimination_weights(), tf.float32)
         self.image_level = tf.reduce_any(
-            tf.one_hot(with_level(run.concepts, "image"), len(run.concepts), True, False, dtype=tf.bool), axis=0
+            tf.one_hot(with_level(run.concepts, "image"), len(run.concepts), True, False, dtype=tf.bool),
+            axis=0,
         )
         with run.strategy.scope():
             load = model_directory.load_parts

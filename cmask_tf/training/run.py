@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
-from cmask_tf.training.loop import Task, train
-from cmask_tf.training.strategy import is_chief, make_strategy, set_determinism
-from cmask_tf.vocabulary.artefact import Vocabulary
 
 from cmask_tf import model_directory
 from cmask_tf.config import Config
 from cmask_tf.data.records import RecordSet
 from cmask_tf.errors import UserError
 from cmask_tf.training.concepts import check_supervision, trained_concepts
+from cmask_tf.training.loop import Task, train
+from cmask_tf.training.strategy import is_chief, make_strategy, set_determinism
+from cmask_tf.vocabulary.artefact import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,10 @@ def _start(stage: str, config: Config, args: argparse.Namespace) -> Run:
         concepts = trained_concepts(args.data, vocabulary)
         check_supervision(concepts, args.data)
     else:
-        needed = {"refine": ("backbone", "embedding"), "segmentation": ("backbone", "embedding", "refinement")}
+        needed = {
+            "refine": ("backbone", "embedding"),
+            "segmentation": ("backbone", "embedding", "refinement"),
+        }
         model_directory.check(start, needed[stage])
         vocabulary = model_directory.load_vocabulary(start)
         concepts = model_directory.load_concepts(start)
@@ -107,14 +110,20 @@ def _claim(out: Path, config: Config, args: argparse.Namespace) -> None:
         args.vocabulary / "vectors.npy"
     ]  # fmt: skip
     inputs += sorted(args.data.glob("*/dataset.json"))
-    sums = {str(i): hashlib.sha256(file.read_bytes()).hexdigest() for i, file in enumerate(inputs) if file.is_file()}
+    sums = {
+        str(i): hashlib.sha256(file.read_bytes()).hexdigest()
+        for i, file in enumerate(inputs)
+        if file.is_file()
+    }
     mine = {"config": dataclasses.asdict(config), "inputs": sums, "deterministic": args.deterministic}
     claim, text = work / "claim.json", json.dumps(mine, indent=2)
     if not claim.exists():
         work.mkdir(parents=True, exist_ok=True)
         claim.write_text(text)
     elif claim.read_text() != text:
-        raise UserError(f"{work}: work of a run with another config or other data; remove it, or give another --out")
+        raise UserError(
+            f"{work}: work of a run with another config or other data; remove it, or give another --out"
+        )
 
 
 def _embedding(run: Run) -> tuple[dict, dict]:

@@ -71,7 +71,9 @@ class SegmentationTask:
         for i in range(min(_PICTURES, len(predictions))):
             image = batch["image"][i].numpy().round().astype(np.uint8)
             layers = (batch["attention"][i, ..., 0], predictions[i, ..., 0], batch["mask"][i, ..., 0])
-            rows.append(np.concatenate([image, *(heat(image, np.asarray(layer)) for layer in layers)], axis=1))
+            rows.append(
+                np.concatenate([image, *(heat(image, np.asarray(layer)) for layer in layers)], axis=1)
+            )
         return {"masks": np.stack(rows)}
 
     @tf.function(reduce_retracing=True)

@@ -97,7 +97,9 @@ class AttentionValidation:
         for batch in pipelines.photo_batches(self._records, (self._size,), _BATCH):
             images = batch[f"image_{self._size}"]
             maps = attend(images).numpy()
-            for image, photo, serialized in zip(images.numpy(), maps, batch["serialized"].numpy(), strict=True):
+            for image, photo, serialized in zip(
+                images.numpy(), maps, batch["serialized"].numpy(), strict=True
+            ):
                 yield image.round().astype(np.uint8), photo, true_masks(serialized, self._spellings)
 
 

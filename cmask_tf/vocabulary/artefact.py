@@ -1,7 +1,8 @@
 """The vocabulary directory: words, their vectors and what the vectors were made from.
 
 `concepts.tsv` (name, count, idf, kind, aliases), `vectors.npy` (float32 [V, D]), `eigenvalues.npy`,
-`cooccurrence.npz` (sparse counts, for second-order neighbours) and `meta.json`.
+`cooccurrence.npz` (sparse counts, for second-order neighbours), `spellings.json` (every spelling that is
+understood -> index of its concept) and `meta.json`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from cmask_tf.vocabulary import table
 from cmask_tf.vocabulary.neighbours import second_order, unit
 from cmask_tf.vocabulary.text import fold, forms
 
-FILES = ("concepts.tsv", "vectors.npy", "eigenvalues.npy", "cooccurrence.npz", "meta.json")
+FILES = ("concepts.tsv", "vectors.npy", "eigenvalues.npy", "cooccurrence.npz", "spellings.json", "meta.json")
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Vocabulary:
         eigenvalues: float32 [D], descending.
         cooccurrence: int32 CSR [V, V], images that have both words.
         meta: "variant", "dimension", "documents", "version", "notes" (list of str) and what else there is.
+        inflected: what `spellings` returns, once it was worked out (English inflection is slow).
     """
 
     names: list[str]
@@ -52,6 +54,7 @@ class Vocabulary:
     eigenvalues: np.ndarray
     cooccurrence: scipy.sparse.csr_matrix
     meta: dict = field(default_factory=dict)
+    inflected: dict[str, int] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -94,6 +97,7 @@ class Vocabulary:
                 np.load(directory / "eigenvalues.npy"),
                 scipy.sparse.load_npz(directory / "cooccurrence.npz").tocsr(),
                 json.loads((directory / "meta.json").read_text(encoding="utf-8")),
+                json.loads((directory / "spellings.json").read_text(encoding="utf-8")),
             )
         except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
             raise UserError(f"{directory}: broken vocabulary: {' '.join(str(error).split())}") from None
@@ -116,8 +120,9 @@ class Vocabulary:
         np.save(partial / "vectors.npy", self.vectors)
         np.save(partial / "eigenvalues.npy", self.eigenvalues)
         scipy.sparse.save_npz(partial / "cooccurrence.npz", self.cooccurrence)
-        text = json.dumps(self.meta, indent=2, ensure_ascii=False) + "\n"
-        (partial / "meta.json").write_text(text, encoding="utf-8")
+        for name, value in (("spellings.json", self.spellings()), ("meta.json", self.meta)):
+            text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+            (partial / name).write_text(text, encoding="utf-8")
         if directory.exists():
             os.replace(directory, old)
         os.replace(partial, directory)
@@ -171,7 +176,9 @@ class Vocabulary:
         Names go before aliases, aliases before plurals and singulars that English rules guess, and
         frequent concepts before rare ones.
         """
-        return self._spellings
+        if self.inflected is None:
+            self.inflected = self._inflect()
+        return self.inflected
 
     @cached_property
     def _exact_spellings(self) -> dict[str, int]:
@@ -181,8 +188,7 @@ class Vocabulary:
                 spellings.setdefault(fold(alias), i)
         return spellings
 
-    @cached_property
-    def _spellings(self) -> dict[str, int]:
+    def _inflect(self) -> dict[str, int]:
         spellings = dict(self._exact_spellings)
         words = zip(self.names, self.aliases, strict=True)
         progress = tqdm(words, desc="spellings", total=len(self), unit=" words", delay=2)
@@ -204,6 +210,9 @@ class Vocabulary:
         for name, array, expected in shapes:
             if array.shape != expected:
                 raise UserError(f"{directory / name}: expected shape {expected}, not {array.shape}")
+        places = self.inflected.values() if isinstance(self.inflected, dict) else [-1]
+        if not all(isinstance(i, int) and 0 <= i < words for i in places):
+            raise UserError(f"{directory / 'spellings.json'}: expected spellings and places in concepts.tsv")
         if len(set(self.names)) < words:
             raise UserError(f"{directory / 'concepts.tsv'}: a name occurs twice")
         if not isinstance(self.meta, dict) or not isinstance(self.meta.get("documents"), int):

@@ -135,7 +135,7 @@ class Backdrop:
         self.zones.bounds |= {"ground": (road, height), "wall": (top, road - 0.15 * height)}
 
     def meadow(self) -> None:
-        """Sky, hills, grass; a path or a pond in some."""
+        """Sky, hills, grass; a path or a river in some."""
         rng, height, width = self.rng, self.height, self.width
         horizon = height * rng.uniform(0.4, 0.56)
         self.sky(horizon)
@@ -152,9 +152,11 @@ class Backdrop:
                 (foot - wide, height + 2),
             ]
             self.lay("road", np.float32([(px * width, py + 4 * (py < height)) for px, py in path]))
-        elif chance < 0.5:
-            y = height * rng.uniform(0.78, 0.88)
-            self.lay("water", blob(rng, width * rng.uniform(0.2, 0.8), y, 0.26 * width, 0.09 * height))
+        elif chance < 0.6:
+            near = height * rng.uniform(0.66, 0.74)
+            self.below("water", _edge(rng, width, near - 0.12 * height, 0.02 * height))
+            self.below("grass", _edge(rng, width, near, 0.02 * height))
+            self.zones.bounds["surface"] = (near - 0.07 * height, near - 0.02 * height)
         self.zones.bounds["ground"] = (horizon + 0.1 * height, height)
 
     def winter(self) -> None:

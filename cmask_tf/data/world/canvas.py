@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 SCALE = 2  # canvas pixels per photo pixel
+Region = tuple[slice, slice]  # rows and columns of the canvas
 _SHIFT = 4  # fractional bits of the polygon's corners
 
 
@@ -34,7 +35,7 @@ class Canvas:
         self.pieces.append(frozenset(concepts))
         return len(self.pieces) - 1
 
-    def region(self, outlines: list[np.ndarray]) -> tuple[slice, slice] | None:
+    def region(self, outlines: list[np.ndarray]) -> Region | None:
         """The canvas rectangle that holds the outlines (photo pixels), or None when it lies outside."""
         points = np.concatenate(outlines) * SCALE
         left, top = np.maximum(np.floor(points.min(0)).astype(int) - 1, 0)
@@ -43,7 +44,7 @@ class Canvas:
         )
         return (slice(top, bottom), slice(left, right)) if right > left and bottom > top else None
 
-    def inside(self, outline: np.ndarray, region: tuple[slice, slice]) -> np.ndarray:
+    def inside(self, outline: np.ndarray, region: Region) -> np.ndarray:
         """uint8 [h, w]: 1 where the canvas region lies inside the outline (photo pixels)."""
         rows, columns = region
         mask = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
@@ -73,7 +74,13 @@ class Canvas:
         )
 
     def stamp(
-        self, mask: np.ndarray, region, paint: np.ndarray, label: int, outline=None, edge: float = 1.0
+        self,
+        mask: np.ndarray,
+        region: Region,
+        paint: np.ndarray,
+        label: int,
+        outline: np.ndarray | None = None,
+        edge: float = 1.0,
     ) -> None:
         """Paints where `mask` (uint8 [h, w], the region's size) is set; `paint` is [3] or [h, w, 3]."""
         image = self.image[region]

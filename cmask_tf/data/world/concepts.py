@@ -31,8 +31,17 @@ _WORDS = {
     ("image", "action"): "falling flying floating",
     ("zero", "object"): "van cottage canoe fir mug tulip",
 }
+# What a picture is about, which people tag when one of these is in it. A word and its variant share it.
+TOPICS: dict[str, tuple[str, ...]] = {
+    "traffic": ("car", "van", "truck"),
+    "village": ("house", "cottage"),
+    "forest": ("tree", "fir"),
+    "boating": ("boat", "canoe"),
+    "breakfast": ("cup", "mug"),
+    "spring": ("flower", "tulip"),
+}
 # What a whole picture is: words that people tag with and that no pixel carries.
-SCENE_WORDS = ("beach", "city", "meadow", "winter", "room", "sea", "night", "rain")
+SCENE_WORDS = ("beach", "city", "meadow", "winter", "room", "sea", "night", "rain", *TOPICS)
 
 CONCEPTS: dict[str, Concept] = {
     name: Concept(level, kind) for (level, kind), names in _WORDS.items() for name in names.split()

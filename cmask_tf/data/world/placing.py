@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def place_objects(
     rng: np.random.Generator, place: str, zones: Zones, height: int, width: int, night: bool
 ) -> list[Placed]:
     """The objects of a scene, in painting order: mostly 3 to 6, a crowd in some."""
-    slots = PLACES[place]
+    slots = [slot for slot in PLACES[place] if slot[1] in zones.bounds or slot[1] == "table"]
     weights = np.array([slot[0] for slot in slots])
     count = min(int(rng.integers(4, 8)), len(slots))
     order = rng.choice(len(slots), count, replace=False, p=weights / weights.sum())
@@ -116,54 +117,66 @@ def _find_room(rng, zone, name, group, zones, shape, zoom, placed) -> Placed | N
 
 
 def _propose(rng, zone, name, group, zones, shape, zoom, placed) -> Placed | None:
-    """One random placement; None when the zone does not exist in this scene."""
-    height, width = shape
+    """One random placement; None when there is nothing to stand on."""
     size = rng.uniform(*SIZES[name]) * min(shape) * zoom * (0.45 if group else 1.0)
-    x, angle, depth = rng.uniform(0.08, 0.92) * width, rng.uniform(-5, 5), 0.0
+    spot = _spot(rng, zone, size, zones, shape, placed)
+    if spot is None:
+        return None
+    action = _action(zone, name)
+    pieces = DRAWERS[name](rng, action == "flying") if name == "bird" else DRAWERS[name](rng)
+    if name == "rocket" and action == "flying":
+        spot = spot._replace(angle=rng.uniform(15, 50) * rng.choice((-1, 1)))
+        pieces = [Piece(polygon((-0.1, -0.1), (0.1, -0.1), (0, 0.22)), "flame"), *pieces]
+    colour, pattern = _surface(rng, name)
+    return Placed(
+        name=name,
+        pieces=tuple(pieces),
+        mirror=int(rng.choice((-1, 1))),
+        zone=zone,
+        action=action,
+        colour=colour,
+        pattern=pattern,
+        group=group,
+        **spot._asdict(),
+    )
+
+
+class _Spot(NamedTuple):
+    x: float
+    y: float
+    size: float
+    angle: float
+    depth: float
+
+
+def _spot(rng, zone, size, zones, shape, placed) -> _Spot | None:
+    """Where an object of this size may stand in a zone; None on a table that is not there."""
+    height, width = shape
+    x, angle = rng.uniform(0.08, 0.92) * width, rng.uniform(-5, 5)
+    if zone == "fall":
+        y = rng.uniform(0.25, 0.6) * height + size / 2
+        return _Spot(x, y, size, rng.uniform(25, 75) * rng.choice((-1, 1)), 3 * height)
     if zone == "table":
         tables = [item for item in placed if item.name == "table"]
         if not tables:
             return None
         table = tables[rng.integers(len(tables))]
-        size, angle = min(size, 0.75 * table.size), 0.0
-        x, y = table.x + rng.uniform(-0.55, 0.55) * table.size, table.y - table.size * 0.97
-        depth = table.depth + 0.5
-    elif zone == "fall":
-        y, angle, depth = (
-            rng.uniform(0.25, 0.6) * height,
-            rng.uniform(25, 75) * rng.choice((-1, 1)),
-            3 * height,
-        )
-        y += size / 2
-    elif zone not in zones.bounds:
-        return None
-    elif zone in ("air", "wall", "under"):
-        top, bottom = zones.bounds[zone]
+        x, y = table.x + rng.uniform(-0.55, 0.55) * table.size, table.y - 0.97 * table.size
+        return _Spot(x, y, min(size, 0.75 * table.size), 0.0, table.depth + 0.5)
+    top, bottom = zones.bounds[zone]
+    if zone in ("air", "wall", "under"):
         y = size / 2 + rng.uniform(top + 0.12 * height, max(top + 0.13 * height, bottom - 0.05 * height))
         angle = rng.uniform(-22, 22) if zone == "air" else rng.uniform(-8, 8)
-        depth = -height + y if zone != "under" else y
-    else:
-        top, bottom = zones.bounds[zone]
-        y = rng.uniform(top, bottom - 0.02 * height) if bottom > top + 3 else bottom
-        depth = y
-        if zone == "ground":
-            size *= 0.72 + 0.4 * (y - top) / max(bottom - top, 1)
-    action = (
-        "falling"
-        if zone == "fall"
-        else "flying"
-        if zone == "air" and name in FLIERS
-        else "floating"
-        if zone == "surface"
-        else None
-    )
-    pieces = DRAWERS[name](rng, action == "flying") if name == "bird" else DRAWERS[name](rng)
-    if name == "rocket" and action == "flying":
-        angle = rng.uniform(15, 50) * rng.choice((-1, 1))
-        pieces = [Piece(polygon((-0.1, -0.1), (0.1, -0.1), (0, 0.22)), "flame"), *pieces]
-    colour, pattern = _surface(rng, name)
-    mirror = int(rng.choice((-1, 1)))
-    return Placed(name, tuple(pieces), x, y, size, angle, mirror, zone, action, colour, pattern, group, depth)
+        return _Spot(x, y, size, angle, y if zone == "under" else y - height)
+    y = rng.uniform(top, bottom - 0.02 * height) if bottom > top + 3 else bottom
+    nearness = (y - top) / max(bottom - top, 1)
+    return _Spot(x, y, size * (0.72 + 0.4 * nearness) if zone == "ground" else size, angle, y)
+
+
+def _action(zone: str, name: str) -> str | None:
+    if zone == "air":
+        return "flying" if name in FLIERS else None
+    return {"fall": "falling", "surface": "floating"}.get(zone)
 
 
 def _surface(rng: np.random.Generator, name: str) -> tuple[str | None, str | None]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from cmask_tf.data.world.backdrop import Backdrop, shade_field
 from cmask_tf.data.world.canvas import Canvas
-from cmask_tf.data.world.concepts import CONCEPTS
+from cmask_tf.data.world.concepts import CONCEPTS, TOPICS
 from cmask_tf.data.world.placing import Placed, place_objects
 from cmask_tf.data.world.settings import PLACE_WEIGHTS
 from cmask_tf.data.world.sprites import paint_clutter, paint_object
@@ -52,7 +52,7 @@ class Scene:
         labels: int16 [H, W], indices into `pieces`.
         pieces: the concepts that each piece's pixels have.
         instances: the objects, back to front.
-        words: the scene words (beach, night), which have no mask.
+        words: the scene words (beach, night, traffic), which have no mask.
         placed: how each instance was placed.
     """
 
@@ -112,6 +112,8 @@ def make_scene(seed: int, split: str, index: int) -> Scene:
     if rain:
         _rain(canvas, rng)
     words = [word for word, so in ((place, True), ("night", night), ("rain", rain)) if so]
+    names = {item.name for item in placed}
+    words += [topic for topic, about in TOPICS.items() if names.intersection(about) and rng.random() < 0.8]
     image = _photograph(canvas, rng, night)
     return Scene(
         image, canvas.label_map(), tuple(canvas.pieces), tuple(instances), tuple(words), tuple(placed)

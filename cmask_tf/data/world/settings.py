@@ -33,29 +33,32 @@ SIZES: dict[str, tuple[float, float]] = {
 
 # Place -> slots: (weight, zone, {object: weight}).
 Slot = tuple[float, str, dict[str, float]]
-_VEHICLE = {"car": 5, "van": 3, "truck": 2}
-_BLOSSOM = {"flower": 5, "tulip": 3}
-_HOME = {"house": 5, "cottage": 3}
-_WOOD = {"tree": 5, "fir": 3}
-_VESSEL = {"boat": 5, "canoe": 3}
-_DRINK = {"cup": 5, "mug": 3}
+_VEHICLE = {"car": 4, "van": 3, "truck": 2}
+_BLOSSOM = {"flower": 4, "tulip": 3}
+_HOME = {"house": 4, "cottage": 3}
+_WOOD = {"tree": 4, "fir": 3}
+_VESSEL = {"boat": 4, "canoe": 3}
+_DRINK = {"cup": 4, "mug": 3}
 PLACES: dict[str, tuple[Slot, ...]] = {
     "beach": (
         (3, "surface", _VESSEL), (0.8, "surface", {"ball": 1}), (3, "ground", {"umbrella": 1}),
         (3, "air", {"kite": 4, "bird": 2, "plane": 1}), (2, "ground", {"ball": 1}),
         (2, "ground", {"starfish": 1}), (1, "ground", {"chair": 2, "tent": 1}),
         (1.2, "ground", {"lighthouse": 1}), (0.6, "ground", {"boat": 1}), (0.6, "ground", {"bird": 1}),
+        (1, "ground", _DRINK),
     ),
     "city": (
         (4, "road", _VEHICLE), (3, "road", _VEHICLE), (0.5, "road", {"plane": 1}),
-        (2, "wall", {"clock": 1}), (2.5, "verge", {"house": 1}), (3, "verge", {"sign": 1}),
-        (1.5, "verge", _WOOD), (0.7, "verge", {"umbrella": 1}),
+        (2, "wall", {"clock": 1}), (2.5, "verge", _HOME), (3, "verge", {"sign": 1}),
+        (1.5, "verge", _WOOD), (0.7, "verge", {"umbrella": 1}), (1, "verge", _BLOSSOM),
         (1.5, "air", {"plane": 3, "balloon": 1, "bird": 1}),
     ),
     "meadow": (
-        (3, "ground", _HOME), (3, "ground", _WOOD), (3, "ground", _BLOSSOM), (2, "ground", {"mushroom": 1}),
+        (3, "ground", _HOME), (3, "ground", _WOOD), (4.5, "ground", _BLOSSOM), (2, "ground", {"mushroom": 1}),
         (1.2, "ground", {"windmill": 1}), (1.5, "ground", {"tent": 1}), (0.8, "ground", {"bird": 1}),
-        (0.7, "ground", {"balloon": 1}), (0.7, "ground", {"rocket": 1}),
+        (0.7, "ground", {"balloon": 1}), (0.7, "ground", {"rocket": 1}), (0.8, "ground", _VEHICLE),
+        (1, "ground", {"table": 2, "chair": 1}), (1.2, "table", _DRINK), (1, "ground", _DRINK),
+        (8, "surface", _VESSEL),
         (3, "air", {"bird": 3, "butterfly": 3}), (3, "air", {"balloon": 3, "kite": 2, "plane": 0.6}),
     ),
     "winter": (
@@ -74,7 +77,7 @@ PLACES: dict[str, tuple[Slot, ...]] = {
         (1.2, "air", {"bird": 3, "plane": 1}),
     ),
 }  # fmt: skip
-PLACE_WEIGHTS = {"beach": 1.0, "city": 1.1, "meadow": 1.3, "winter": 0.9, "room": 1.1, "sea": 0.9}
+PLACE_WEIGHTS = {"beach": 1.0, "city": 1.1, "meadow": 1.5, "winter": 0.9, "room": 1.1, "sea": 0.9}
 # What falls, and what comes in groups (annotated as crowds).
 FALLING = {
     "beach": {"ball": 1, "umbrella": 1},

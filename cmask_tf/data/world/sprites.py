@@ -6,7 +6,7 @@ import numpy as np
 
 from cmask_tf.data.world import textures
 from cmask_tf.data.world.backdrop import Zones
-from cmask_tf.data.world.canvas import SCALE, Canvas
+from cmask_tf.data.world.canvas import SCALE, Canvas, Region
 from cmask_tf.data.world.concepts import COLOURS, PATTERNS
 from cmask_tf.data.world.placing import Placed
 from cmask_tf.data.world.shapes import blob, ellipse, star, stroke
@@ -68,7 +68,7 @@ def paint_object(
     return range(start, end), drawn
 
 
-def _paints(rng: np.random.Generator, item: Placed, region: tuple[slice, slice], night: bool):
+def _paints(rng: np.random.Generator, item: Placed, region: Region, night: bool):
     """A function from a paint's name and a part of the region to the colours there, float32 [h, w, 3]."""
     rows, columns = (np.arange(part.start, part.stop, dtype=np.float32) / SCALE for part in region)
     u, v = item.local(*np.meshgrid(columns, rows))
@@ -87,7 +87,7 @@ def _paints(rng: np.random.Generator, item: Placed, region: tuple[slice, slice],
         "flame": np.float32([255, 150, 40]),
     }
 
-    def paint(role: str, part: tuple[slice, slice]) -> np.ndarray:
+    def paint(role: str, part: Region) -> np.ndarray:
         here = tuple(slice(p.start - r.start, p.stop - r.start) for p, r in zip(part, region, strict=True))
         shining = _SHINING if night else {}
         colours = flat[role] if role in flat else np.float32(shining.get(role) or textures.ROLES[role])
