@@ -16,6 +16,9 @@ STAGES = {
     "then choose mixing and thresholds on the validation photos. Writes the finished model.",
 }
 
+SETS = {"embedding": ("tags", "boxes", "masks"), "refine": ("boxes",), "segmentation": ("masks",)}
+START = {"refine": ("backbone", "embedding"), "segmentation": ("backbone", "embedding", "refinement")}
+
 
 def add_arguments(parser: argparse.ArgumentParser, stage: str) -> None:
     """Adds the arguments of one stage ("embedding", "refine" or "segmentation")."""
@@ -50,6 +53,7 @@ def run(stage: str, args: argparse.Namespace) -> None:
     if source is None:
         source = str(args.start / "config.json")
     config = configs.load(source, args.set)
+    _check_inputs(stage, args)
     if _finished(args.out, config):
         print(f"{args.out}: finished already; remove it to train again")
         return
@@ -57,6 +61,22 @@ def run(stage: str, args: argparse.Namespace) -> None:
 
     training.train_stage(stage, config, args)
     print(f"{args.out}: written")
+
+
+def _check_inputs(stage: str, args: argparse.Namespace) -> None:
+    """What can be said without TensorFlow, which takes seconds to import."""
+    from cmask_tf import model_directory
+    from cmask_tf.vocabulary.artefact import FILES
+
+    for name in (*SETS[stage], "val"):
+        if not (args.data / name / "dataset.json").is_file():
+            raise UserError(f"{args.data / name}: no such record set; expected one from `cmask data prepare`")
+    if stage == "embedding":
+        for name in FILES:
+            if not (args.vocabulary / name).is_file():
+                raise UserError(f"{args.vocabulary / name}: no such file; expected a vocabulary directory")
+    else:
+        model_directory.check(args.start, START[stage])
 
 
 def _finished(out: Path, config: configs.Config) -> bool:

@@ -82,11 +82,6 @@ def _start(stage: str, config: Config, args: argparse.Namespace) -> Run:
         concepts = trained_concepts(args.data, vocabulary)
         check_supervision(concepts, args.data)
     else:
-        needed = {
-            "refine": ("backbone", "embedding"),
-            "segmentation": ("backbone", "embedding", "refinement"),
-        }
-        model_directory.check(start, needed[stage])
         vocabulary = model_directory.load_vocabulary(start)
         concepts = model_directory.load_concepts(start)
     _claim(args.out, config, args)
