@@ -87,7 +87,7 @@ def place_objects(
     """The objects of a scene, in painting order: mostly 3 to 6, a crowd in some."""
     slots = [slot for slot in PLACES[place] if slot[1] in zones.bounds or slot[1] == "table"]
     weights = np.array([slot[0] for slot in slots])
-    count = min(int(rng.integers(4, 8)), len(slots))
+    count = min(int(rng.integers(3, 7)), len(slots))
     order = rng.choice(len(slots), count, replace=False, p=weights / weights.sum())
     wanted = [
         (slots[k][1], pick(rng, slots[k][2]), 0) for k in sorted(order, key=lambda k: slots[k][1] == "table")
@@ -99,7 +99,7 @@ def place_objects(
     if place in GROUPS and rng.random() < 0.12:
         zone, name = GROUPS[place]
         wanted += [(zone, name, 1)] * int(rng.integers(4, 7))
-    zoom = rng.uniform(0.8, 1.25)
+    zoom = rng.uniform(1.05, 1.6)
     placed: list[Placed] = []
     for zone, name, group in wanted:
         item = _find_room(rng, zone, name, group, zones, (height, width), zoom, placed)
