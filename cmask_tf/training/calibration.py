@@ -8,6 +8,7 @@ word, takes the pooled threshold.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,6 +24,7 @@ from cmask_tf.training.concepts import trained_spellings, with_level
 from cmask_tf.training.validation import Means, true_masks, upsample
 
 THETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+THETA_PHOTOS = 64  # every pair of photo and concept costs a mask for each theta
 MIN_POSITIVES = 5  # validation photos that show (and that do not show) a concept with a threshold of its own
 _CHUNK = 64  # concepts decoded at a time
 
@@ -54,7 +56,8 @@ def _photos(run, model: ConceptMaskModel, what: str) -> Iterator[tuple[dict, dic
     spellings = trained_spellings(run.concepts, run.vocabulary)
     records = run.record_set("val")
     sizes = sorted({*model.sizes, model.size})
-    for batch in tqdm(pipelines.photo_batches(records, sizes, 1), total=records.examples, desc=what):
+    progress = tqdm(pipelines.photo_batches(records, sizes, 1), what, records.examples, unit="photo")
+    for batch in progress:
         features = model.encode_squares({str(s): batch[f"image_{s}"] for s in sizes})
         yield features, true_masks(batch["serialized"].numpy()[0], spellings)
 
@@ -65,28 +68,30 @@ def _vectors(run) -> np.ndarray:
 
 def _choose_thetas(run, model: ConceptMaskModel) -> dict[str, float]:
     image_level = set(with_level(run.concepts, "image"))
-    levels = [c["level"] for c in run.concepts]
-    means = {(way, theta): Means(levels) for way in ("image", "zero") for theta in THETAS}
+    ways = [(way, theta) for way in ("image", "zero") for theta in THETAS]
+    means = {way: Means([c["level"] for c in run.concepts]) for way in ways}
     vectors = _vectors(run)
-    for features, masks in _photos(run, model, "choosing theta"):
+    for features, masks in itertools.islice(_photos(run, model, "choosing theta"), THETA_PHOTOS):
         for concept in sorted(image_level & set(masks)):
-            parameters = model.resolve(vectors[concept : concept + 1])
-            for (way, theta), mean in means.items():
-                masked = _mask(model, features, parameters, way, theta, masks[concept].shape)
-                mean.add(concept, metrics.mask_scores(masked, masks[concept]))
+            parameters = _in_all_ways(model.resolve(vectors[concept : concept + 1]), ways)
+            probabilities, _, _ = model.decode(features, parameters, tf.zeros([len(ways)], tf.int32))
+            for way, probability in zip(ways, probabilities.numpy(), strict=True):
+                mask = upsample(probability, masks[concept].shape) > 0.5
+                means[way].add(concept, metrics.mask_scores(mask, masks[concept]))
     chosen = {}
-    for way in ("image", "zero"):
-        scores = [means[way, theta].by_level().get("val_iou_image", 0.0) for theta in THETAS]
-        chosen[way] = THETAS[int(np.argmax(scores))]
+    for kind in ("image", "zero"):
+        scores = [means[kind, theta].by_level().get("val_iou_image", 0.0) for theta in THETAS]
+        chosen[kind] = THETAS[int(np.argmax(scores))]
     return chosen
 
 
-def _mask(model, features: dict, parameters: dict, way: str, theta: float, shape) -> np.ndarray:
-    changed = {**parameters, "theta": tf.fill([1], theta)}
-    if way == "zero":
-        changed["path"] = tf.fill([1], COARSE)
-    probabilities, _, _ = model.decode(features, changed, tf.zeros([1], tf.int32))
-    return upsample(probabilities[0].numpy(), shape) > 0.5
+def _in_all_ways(parameters: dict, ways: list[tuple[str, float]]) -> dict:
+    """One concept's parameters [1, ...] repeated for each (treated as, theta)."""
+    changed = {name: tf.repeat(value, len(ways), axis=0) for name, value in parameters.items()}
+    paths = [COARSE if kind == "zero" else int(parameters["path"][0]) for kind, _ in ways]
+    changed["path"] = tf.constant(paths, tf.int32)
+    changed["theta"] = tf.constant([theta for _, theta in ways], tf.float32)
+    return changed
 
 
 def _choose_thresholds(run, model: ConceptMaskModel) -> dict:

@@ -146,7 +146,7 @@ def make_optimizers(
     """AdamW for the backbone's variables, at its own rate, and for the others; built, so that they restore.
 
     Args:
-        models: those (or layers of them) named "backbone" learn at `schedule.backbone_rate` times the learning rate.
+        models: those, or layers of them, named "backbone" learn at `schedule.backbone_rate` times the rate.
         schedule: rates and weight decay.
         total_steps: of the whole training.
 
