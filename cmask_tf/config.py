@@ -184,15 +184,16 @@ def tiny(design: str = "paper") -> Config:
         raise UserError(f"tiny(design=...) is 'paper' or 'lite', not {design!r}")
     base = paper() if design == "paper" else lite()
     name = "resnet50" if design == "paper" else "efficientnet_lite0"
+    rates = {"learning_rate": 2e-3, "backbone_rate": 1.0}
     # Stride 8 keeps the paper's proportion of map to image: 12x12 and 20x20 for 10x10 and 22x22.
     net = Backbone(name=name, width=0.25, depth=0.34, output_stride=8)
     return dataclasses.replace(
         base,
         name=f"tiny-{design}",
         backbone=net,
-        embedding=dataclasses.replace(base.embedding, hidden=(128, 128)),
+        embedding=dataclasses.replace(base.embedding, hidden=(256, 256)),
         attention=Attention(sizes=(96, 160)),
-        refinement=Refinement(bottleneck=64),
+        refinement=Refinement(bottleneck=128),
         segmentation=dataclasses.replace(
             base.segmentation,
             size=96,
@@ -203,9 +204,9 @@ def tiny(design: str = "paper") -> Config:
             channels=24,
             encoder=net if design == "lite" else None,
         ),
-        embed=dataclasses.replace(base.embed, epochs=8, batch=32, learning_rate=2e-3, backbone_rate=1.0),
-        refine=dataclasses.replace(base.refine, epochs=12, batch=16, learning_rate=2e-3, backbone_rate=1.0),
-        segment=dataclasses.replace(base.segment, epochs=10, batch=16, learning_rate=2e-3, backbone_rate=1.0),
+        embed=dataclasses.replace(base.embed, epochs=7, batch=32, **rates),
+        refine=dataclasses.replace(base.refine, epochs=13, batch=8, **rates),
+        segment=dataclasses.replace(base.segment, epochs=8, batch=16, attention_noise=0.1, **rates),
     )
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from cmask_tf.cli import main as cmask
 
-SCENES = 2400
-DIMENSIONS = 32
+SCENES = 2000
+DIMENSIONS = 56
 PICTURE_CONCEPTS = 5
 
 
