@@ -104,6 +104,13 @@ def test_another_config_does_not_overwrite_a_finished_stage(folder, model, capsy
     assert "was trained with another config" in capsys.readouterr().err
 
 
+def test_a_stage_does_not_start_from_networks_of_another_config(folder, model, tmp_path, capsys):
+    data = ["--data", str(folder / "records"), "--from", str(folder / "embedding")]
+    wider = ["--set", "backbone.width=0.5", "--out", str(tmp_path / "out")]
+    assert cmask(["train", "refine", *data, *wider]) == 2
+    assert "was trained with another backbone" in capsys.readouterr().err
+
+
 def test_work_of_another_run_is_not_taken_up(folder, tmp_path, capsys):
     work = tmp_path / "out.run"
     work.mkdir()

