@@ -164,7 +164,7 @@ def lite() -> Config:
             dice_weight=0.5,
         ),
         segment=SegmentationTraining(
-            epochs=6,
+            epochs=4,
             batch=16,
             learning_rate=1e-3,
             backbone_rate=0.2,
@@ -206,7 +206,9 @@ def tiny(design: str = "paper") -> Config:
         ),
         embed=dataclasses.replace(base.embed, epochs=7, batch=32, **rates),
         refine=dataclasses.replace(base.refine, epochs=13, batch=8, **rates),
-        segment=dataclasses.replace(base.segment, epochs=8, batch=16, attention_noise=0.1, **rates),
+        segment=dataclasses.replace(
+            base.segment, epochs=8, batch=16, attention_noise=0.1, dice_weight=1.0, **rates
+        ),
     )
 
 
