@@ -205,9 +205,9 @@ def tiny(design: str = "paper") -> Config:
             encoder=net if design == "lite" else None,
         ),
         embed=dataclasses.replace(base.embed, epochs=7, batch=32, **rates),
-        refine=dataclasses.replace(base.refine, epochs=13, batch=8, **rates),
+        refine=dataclasses.replace(base.refine, epochs=11, batch=8, **rates),
         segment=dataclasses.replace(
-            base.segment, epochs=8, batch=16, attention_noise=0.1, dice_weight=1.0, **rates
+            base.segment, epochs=5, batch=16, attention_noise=0.2, dice_weight=1.0, **rates
         ),
     )
 
