@@ -209,8 +209,8 @@ def image_level_fall(epsilon):
     coarse = rng.uniform(-0.5, 0.9, (4, 5, 5, 4)).astype(np.float32)
     concepts = np.tile(np.array([[0, 1]], np.int32), (4, 1))  # 0 and 1 have boxes, 2 and 3 are image-level
     targets = (coarse[..., :2] > 0.4).astype(np.float32)
-    columns = keras.layers.Conv2D(4, 1, kernel_initializer="zeros")
-    columns.build(coarse.shape)
+    layer = keras.layers.Conv2D(4, 1, kernel_initializer="zeros")
+    columns = keras.Sequential([keras.Input(coarse.shape[1:]), layer])
     schedule = config.RefinementTraining(learning_rate=0.2)
     optimizer = make_optimizers({"columns": columns}, schedule, 100)["others"]
     optimizer.epsilon = epsilon or optimizer.epsilon
