@@ -141,7 +141,7 @@ class Trainer:
         return subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def kill_in_epoch_two(self) -> None:
-        """SIGKILL once a checkpoint of the second epoch is there (of 7 steps; the sixth one is of step 10)."""
+        """SIGKILL in the second of three epochs: of 7 steps each, and the sixth checkpoint is step 10's."""
         process = self.start()
         checkpoints = self.out.with_name(self.out.name + ".run") / "checkpoints"
         for _ in range(2400):

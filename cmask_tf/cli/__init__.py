@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 for wrong input, 130 when interrupted.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its notes on CPU features are not for our users
+    # TensorFlow's notes on the CPU are not for our users, nor its alarm about CUDA where no GPU driver is.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if os.path.exists("/dev/nvidiactl") else "3")
     modules = {name: importlib.import_module(f"cmask_tf.cli.{name}") for name in COMMANDS}
     args = _parser(modules.values()).parse_args(argv)
     try:
