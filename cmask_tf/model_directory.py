@@ -1,4 +1,4 @@
-"""The model directory: one folder per trained system, self-contained (DESIGN section 5).
+"""The model directory: one folder per trained system, self-contained.
 
     config.json  concepts.json  vocabulary/  provenance.json  mixing.json  thresholds.json
     backbone.weights.h5  embedding.weights.h5  refinement.weights.h5

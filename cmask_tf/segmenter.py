@@ -28,7 +28,7 @@ from cmask_tf.vocabulary.artefact import Vocabulary
 
 MAX_MASK_BYTES = 256_000_000
 CHUNK = 16  # concepts that go through the segmentation network together
-SAME_VECTOR = 1 - 1e-4  # cosine from which a vector is the vocabulary's (DESIGN 16)
+SAME_VECTOR = 1 - 1e-4  # cosine from which a vector is the vocabulary's
 
 Concept = str | np.ndarray
 

@@ -1,4 +1,4 @@
-"""The presets are the paper's figures and DESIGN's; a misspelt or mistyped field is an error."""
+"""The presets are what they are said to be; a misspelt or mistyped field is an error."""
 
 import dataclasses
 import json

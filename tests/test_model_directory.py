@@ -1,4 +1,4 @@
-"""The model directory: written whole or not at all, checked without TensorFlow (DESIGN section 5)."""
+"""The model directory: written whole or not at all, checked without TensorFlow."""
 
 import json
 import shutil

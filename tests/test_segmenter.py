@@ -1,4 +1,4 @@
-"""ConceptSegmenter: a photo and concepts in, masks and scores out (DESIGN section 5)."""
+"""ConceptSegmenter: a photo and concepts in, masks and scores out."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
 """COCO instances: polygons, both forms of RLE, crowds (COCO-80, paper section 3; test masks, section 5).
 
-Categories may carry `level` and `kind` (DESIGN 5). The annotation file is held in memory, as pycocotools
+Categories may carry `level` and `kind`. The annotation file is held in memory, as pycocotools
 holds it; masks are made one photo at a time.
 """
 
@@ -62,7 +62,7 @@ def coco_categories(path: Path) -> dict[str, dict[str, str]]:
     """Folded category name -> its `level` and `kind`, each where the file gives it.
 
     Raises:
-        UserError: a level or kind that is none of DESIGN's.
+        UserError: a level or kind that is none of `sources.LEVELS` and `sources.KINDS`.
     """
     path, found = Path(path), {}
     for category in _entries(read_json(path, dict, "a COCO object"), "categories", path):
@@ -76,7 +76,7 @@ def coco_categories(path: Path) -> dict[str, dict[str, str]]:
 
 
 def load_concept_masks(annotations: Path, images: Path) -> Iterator[tuple[Path, dict[str, np.ndarray]]]:
-    """For evaluation: each photo with the whole mask of each concept in it (DESIGN 13, 20).
+    """For evaluation: each photo with the whole mask of each concept in it.
 
     A concept's mask is the union of its annotations, crowds counted.
 

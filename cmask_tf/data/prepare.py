@@ -1,4 +1,4 @@
-"""A data folder (DESIGN 5) to the record sets that the three stages train on.
+"""A data folder to the record sets that the three stages train on.
 
 OUT/tags    tags/train.jsonl: Stage 1 (Stock-18K)
 OUT/boxes   Open Images and Visual Genome merged, one record a photo, with its tags: Stage 2 (OIVG-750)

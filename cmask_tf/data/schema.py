@@ -1,4 +1,4 @@
-"""The keys of our tf.Example records, written and read here only (DESIGN 3).
+"""The keys of our tf.Example records, written and read here only.
 
 They are the keys of the Object Detection API and of Model Garden, so that its TfExampleDecoder reads our
 records and `parse` reads its. Three differ or come on top: `image/class/text` holds the tags;

@@ -1,4 +1,4 @@
-"""`metrics.json`, a readable `report.md` and the pictures of a few photos (DESIGN section 5)."""
+"""`metrics.json`, a readable `report.md` and the pictures of a few photos."""
 
 from __future__ import annotations
 

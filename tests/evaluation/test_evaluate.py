@@ -1,4 +1,4 @@
-"""`evaluate`: a fake segmenter whose figures can be told beforehand (DESIGN sections 5 and 7)."""
+"""`evaluate`: a fake segmenter whose figures can be told beforehand."""
 
 import json
 
