@@ -21,6 +21,7 @@ from cmask_tf import geometry
 from cmask_tf.data import attention_records, augment, schema
 
 SHUFFLE = 4096  # serialized examples that are held for shuffling
+_READY = 4  # batches that wait for a trainer
 _PADDING = -1
 Example = dict[str, tf.Tensor]
 
@@ -63,7 +64,7 @@ def embedding_batches(
         Batches of "image" float32 [B, S, S, 3] in 0..255 and "tags" int32 [B, T], vocabulary indices,
         each once per photo, padded with -1, T at least 1.
     """
-    table = _table(spelling)
+    table = name_table(spelling)
 
     def example(index: tf.Tensor, serialized: tf.Tensor) -> Example:
         record = schema.parse(serialized)
@@ -105,7 +106,7 @@ def refinement_batches(
         once per photo, padded with -1, A at least 1; "targets" float32 [B, h, w, A], G of these
         concepts, 0 or 1; "tags" int32 [B, T] like "concepts".
     """
-    table, grid = _table(trained), steps(size, stride)
+    table, grid = name_table(trained), steps(size, stride)
 
     def example(index: tf.Tensor, serialized: tf.Tensor) -> Example:
         record = schema.parse(serialized)
@@ -252,10 +253,15 @@ def _padded(
     values = {"concepts": _PADDING, "tags": _PADDING, "serialized": ""}
     decoded = order.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     padding = {name: values.get(name, 0.0) for name in shapes}
-    return decoded.padded_batch(batch, shapes, padding).prefetch(tf.data.AUTOTUNE)
+    # Left to tune themselves, pipelines hold a trainer up for seconds at the end of an epoch: in TensorFlow
+    # 2.20 an iterator's destruction waits for its tuning thread. Without it AUTOTUNE means one call a core.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return decoded.padded_batch(batch, shapes, padding).prefetch(_READY).with_options(options)
 
 
-def _table(indices: Mapping[str, int]) -> tf.lookup.StaticHashTable:
+def name_table(indices: Mapping[str, int]) -> tf.lookup.StaticHashTable:
+    """The index of each folded name; -1 for any other."""
     names = tf.constant(list(indices), tf.string)
     values = tf.constant(list(indices.values()), tf.int32)
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(names, values), _PADDING)

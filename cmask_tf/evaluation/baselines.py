@@ -16,7 +16,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from cmask_tf import geometry
-from cmask_tf.data import schema
+from cmask_tf.data import pipelines, schema
 from cmask_tf.data.records import RecordSet
 from cmask_tf.vocabulary.artefact import Vocabulary
 
@@ -68,28 +68,44 @@ def _examples(
     sets: dict[str, RecordSet], vocabulary: Vocabulary, title: str
 ) -> Iterator[tuple[str, int, np.ndarray]]:
     """(source, vocabulary index, bool [GRID, GRID]) of each training photo and concept."""
+    table = pipelines.name_table(vocabulary.spellings())
     for source, records in sets.items():
-        rows = tf.data.TFRecordDataset(records.files)
-        for serialized in tqdm(rows, title, records.examples, unit="photo", leave=False):
-            row = schema.parse(serialized)
-            ids = [vocabulary.find(name.decode()) for name in row["names"].numpy()]
-            for index in sorted({i for i in ids if i is not None}):
-                slots = np.array([i == index for i in ids])
-                yield source, index, _union(row, slots, source)
+        unions = {"boxes": _box_unions, "masks": _mask_unions}[source]
+        rows = tf.data.TFRecordDataset(records.files).map(
+            lambda serialized, unions=unions: unions(schema.parse(serialized), table),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        rows = tqdm(rows.as_numpy_iterator(), title, records.examples, unit="photo", leave=False)
+        for concepts, grids in rows:
+            for index, grid in zip(concepts, grids, strict=True):
+                yield source, int(index), grid
 
 
-def _union(row: dict, chosen: np.ndarray, source: str) -> np.ndarray:
-    """The union of the chosen objects' masks or boxes, bool [GRID, GRID]."""
-    if source == "boxes":
-        slots = np.where(chosen, 0, -1).astype(np.int32)
-        return geometry.boxes_to_grid(row["boxes"], slots, 1, GRID, GRID).numpy()[..., 0] > 0
-    union = np.zeros((GRID, GRID), bool)
-    for png in row["masks"].numpy()[chosen]:
-        if png:
-            mask = tf.io.decode_png(png, channels=1) > 0
-            covered = geometry.resize_image(tf.cast(mask, tf.float32), GRID)  # the share of each cell
-            union |= covered.numpy()[..., 0] >= 0.5
-    return union
+def _box_unions(row: dict, table: tf.lookup.StaticHashTable) -> tuple[tf.Tensor, tf.Tensor]:
+    """Vocabulary indices int32 [A] of a record's concepts and the unions of their boxes bool [A, GRID, GRID]."""
+    ids = table.lookup(row["names"])
+    known = ids >= 0
+    concepts, slots = tf.unique(tf.boolean_mask(ids, known))
+    boxes = tf.boolean_mask(row["boxes"], known)
+    grids = geometry.boxes_to_grid(boxes, slots, tf.size(concepts), GRID, GRID)
+    return concepts, tf.transpose(grids, (2, 0, 1)) > 0
+
+
+def _mask_unions(row: dict, table: tf.lookup.StaticHashTable) -> tuple[tf.Tensor, tf.Tensor]:
+    """The same of its masks: cells of which half or more are covered."""
+    ids = table.lookup(row["names"])
+    known = (ids >= 0) & (row["masks"] != "")
+    concepts, slots = tf.unique(tf.boolean_mask(ids, known))
+    if tf.size(concepts) == 0:
+        return concepts, tf.zeros([0, GRID, GRID], tf.bool)
+    masks = tf.map_fn(
+        lambda png: tf.io.decode_png(png, channels=1),
+        tf.boolean_mask(row["masks"], known),
+        fn_output_signature=tf.TensorSpec([None, None, 1], tf.uint8),
+    )
+    unions = tf.math.unsorted_segment_max(tf.cast(masks > 0, tf.int32), slots, tf.size(concepts))
+    covered = geometry.resize_image(tf.cast(unions, tf.float32), GRID)
+    return concepts, covered[..., 0] >= 0.5
 
 
 def _keys(source: str, index: int) -> tuple[tuple[str, int], ...]:
