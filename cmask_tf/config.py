@@ -194,6 +194,7 @@ def tiny(design: str = "paper") -> Config:
         embedding=dataclasses.replace(base.embedding, hidden=(256, 256)),
         attention=Attention(sizes=(96, 160)),
         refinement=Refinement(bottleneck=128),
+        mixing=Mixing(neighbours="second_order"),
         segmentation=dataclasses.replace(
             base.segmentation,
             size=96,

@@ -53,7 +53,7 @@ def build_mixing(vocabulary: Vocabulary, concepts: Sequence[dict], neighbours: s
 def _nearest(vocabulary: Vocabulary, rows: np.ndarray, candidates: np.ndarray, neighbours: str) -> np.ndarray:
     if neighbours == "pmi":
         return nearest.pmi_neighbours(vocabulary.vectors, rows, candidates)
-    return nearest.second_order_neighbours(vocabulary, rows, candidates)
+    return nearest.second_order_neighbours(vocabulary, rows, candidates, vocabulary.kinds)
 
 
 def _entries(vocabulary: Vocabulary, concepts: Sequence[dict]) -> list[int]:

@@ -3,15 +3,22 @@
 The paper takes the nearest neighbour "in the embedding space": `pmi_neighbours`. Those are companions
 (pumps and a jacket are tagged together, and lie apart in the photo). `second_order_neighbours` finds
 substitutes (pumps and boots keep the same company): the cosine of two concepts' rows of log-ratio
-co-occurrence, the pair's own two entries left out of both rows.
+co-occurrence, the pair's own two entries left out of both rows. Things that are always together keep the
+same company too (van and wheel); where the kinds of words are known, only the kinds that may stand for a
+word's own compete.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from cmask_tf.vocabulary.counts import Counts
 from cmask_tf.vocabulary.pmi import BLOCK_ROWS, log_ratios
+
+# What may stand for a word of a kind; a part also lies in its whole. Words of other kinds take anything.
+STAND_INS = {"object": ("object",), "stuff": ("stuff",), "part": ("part", "object")}
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -34,13 +41,35 @@ def pmi_neighbours(vectors: np.ndarray, rows: np.ndarray, candidates: np.ndarray
     return _best(directions[rows] @ directions[candidates].T, rows, candidates)
 
 
-def second_order_neighbours(counts: Counts, rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+def second_order_neighbours(
+    counts: Counts, rows: np.ndarray, candidates: np.ndarray, kinds: Sequence[str] | None = None
+) -> np.ndarray:
     """The candidate with the largest second-order similarity, for each of `rows`, never itself.
+
+    Args:
+        counts: co-occurrence counts of V words, or a Vocabulary.
+        rows: int [R] vocabulary indices.
+        candidates: int [C] vocabulary indices.
+        kinds: of the V words; a candidate whose kind is not among `STAND_INS` of a row's kind competes only
+            when no other is there. None, or "unknown": every candidate competes.
 
     Returns:
         int64 [R] vocabulary indices, each one of `candidates`.
     """
-    return _best(second_order(counts, rows, candidates), rows, candidates)
+    similarity = second_order(counts, rows, candidates)
+    if kinds is not None:
+        similarity -= 2.0 * ~_may_stand_in(kinds, rows, candidates)  # below any cosine
+    return _best(similarity, rows, candidates)
+
+
+def _may_stand_in(kinds: Sequence[str], rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """bool [R, C]."""
+    kinds = np.asarray(kinds)
+    own, theirs = kinds[rows][:, None], kinds[candidates][None, :]
+    allowed = ~np.isin(own, list(STAND_INS)) | (theirs == "unknown")
+    for kind, others in STAND_INS.items():
+        allowed = allowed | ((own == kind) & np.isin(theirs, others))
+    return allowed
 
 
 def second_order_rows(counts: Counts, rows: np.ndarray) -> np.ndarray:
