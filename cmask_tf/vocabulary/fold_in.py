@@ -68,11 +68,15 @@ def count_new(
 
 
 def pmi_rows(vocabulary: Vocabulary, names: Sequence[str], counts: NewCounts) -> np.ndarray:
-    """The new words' rows of M, with the corpus' variant and smoothing: float32 [K, V]."""
+    """The new words' rows of M, with the corpus' variant and smoothing: float32 [K, V].
+
+    Raises:
+        UserError: `meta` does not name the variant.
+    """
     joined = extended_counts(vocabulary, names, counts)
     rows = len(vocabulary) + np.arange(len(names))
     meta = vocabulary.meta
-    return log_ratios(joined, rows, meta["variant"], meta["smoothing"])[:, : len(vocabulary)]
+    return log_ratios(joined, rows, meta.get("variant"), meta.get("smoothing"))[:, : len(vocabulary)]
 
 
 def fold_in(vocabulary: Vocabulary, rows: np.ndarray) -> np.ndarray:

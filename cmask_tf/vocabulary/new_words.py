@@ -75,7 +75,9 @@ def extended_counts(vocabulary: Vocabulary, names: Sequence[str], new: NewCounts
     cross = new.pairs[:, :words]
     pairs = scipy.sparse.bmat([[vocabulary.cooccurrence, cross.T], [cross, new.pairs[:, words:]]], "csr")
     single = np.concatenate([vocabulary.counts, new.single])
-    return Counts([*vocabulary.names, *names], single, pairs.astype(np.int32, copy=False), vocabulary.documents)
+    return Counts(
+        [*vocabulary.names, *names], single, pairs.astype(np.int32, copy=False), vocabulary.documents
+    )
 
 
 def add_words(
