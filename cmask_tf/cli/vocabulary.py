@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cmask_tf.cli import vocabulary_add
+
 
 def add_parser(subparsers) -> None:
     """Adds `cmask vocabulary`."""
     parser = subparsers.add_parser(
         "vocabulary",
         help="make word vectors from tags",
-        description="Makes a vocabulary directory from tags.",
+        description="Makes a vocabulary directory from tags, or adds words to one.",
     )
     actions = parser.add_subparsers(dest="vocabulary_command", metavar="ACTION", required=True)
     build = actions.add_parser(
@@ -31,9 +33,18 @@ def add_parser(subparsers) -> None:
     add("--min-count", type=int, default=1, metavar="N", help="leave out tags of fewer photos (default 1)")
     add("--kinds", metavar="FILE.json", help="kinds of concepts: {name: kind} or {name: {kind: ...}}")
     add("--aliases", metavar="FILE.txt", help="one concept a line: its name, then its aliases, with commas")
+    vocabulary_add.add_parser(actions)
 
 
 def run(args) -> None:
+    """Runs the action."""
+    if args.vocabulary_command == "add":
+        vocabulary_add.run(args)
+    else:
+        _build(args)
+
+
+def _build(args) -> None:
     """Builds the vocabulary, writes it and says what is in it."""
     from cmask_tf.vocabulary import artefact, build
 

@@ -63,14 +63,17 @@ def build(
     counts = count(_canonical(tag_lists, aliases), min_count)
     if not counts.names:
         raise UserError(f"no tag occurs in {max(min_count, 1)} images or more: a vocabulary needs tags")
-    vectors, eigenvalues, notes = _vectors(counts, dim, variant)
+    vectors, eigenvalues, null = _vectors(counts, dim, variant)
+    notes = (
+        [f"null vectors, given a small one of their company's direction: {', '.join(null)}"] if null else []
+    )
     kept, equal = _equal_vectors(vectors)
     names = [counts.names[i] for i in kept]
     others = {name: list(aliases.get(name, [])) for name in names}
-    for i, same in equal.items():
-        merged = [counts.names[j] for j in same]
-        notes.append(f"equal vectors, now aliases of {counts.names[i]!r}: {', '.join(merged)}")
-        others[counts.names[i]] += [alias for name in merged for alias in [name, *aliases.get(name, [])]]
+    merged = {counts.names[i]: [counts.names[j] for j in same] for i, same in equal.items()}
+    for owner, same in merged.items():
+        notes.append(f"equal vectors, now aliases of {owner!r}: {', '.join(same)}")
+        others[owner] += [alias for name in same for alias in [name, *aliases.get(name, [])]]
     unseen = sorted(set(aliases) - set(counts.names))
     if unseen:
         notes.append(f"aliases were given for names that are not in the vocabulary: {', '.join(unseen)}")
@@ -83,7 +86,8 @@ def build(
         vectors=vectors[kept],
         eigenvalues=eigenvalues,
         cooccurrence=counts.pairs[kept][:, kept],
-        meta=_meta(counts.documents, dim, variant, min_count, notes),
+        # Fold-in must know which rows are not those of U S^(1/2), and which stand for several.
+        meta=_meta(counts.documents, dim, variant, min_count, notes) | {"null": null, "merged": merged},
     )
 
 
@@ -174,15 +178,13 @@ def _canonical(tag_lists: Iterable[Sequence[str]], aliases: dict[str, list[str]]
 
 
 def _vectors(counts: Counts, dim: int, variant: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Word vectors, eigenvalues and the words whose vectors were null."""
     words = len(counts.names)
     with tqdm(total=1, desc=f"eigenvectors of {words} x {words}", disable=words < 2048) as progress:
         vectors, eigenvalues = word_vectors(pmi_matrix(counts, variant), dim)
         progress.update()
     vectors, null = fill_null_vectors(vectors, counts.pairs)
-    if len(null) == 0:
-        return vectors, eigenvalues, []
-    names = ", ".join(counts.names[i] for i in null)
-    return vectors, eigenvalues, [f"null vectors, given a small one of their company's direction: {names}"]
+    return vectors, eigenvalues, [counts.names[i] for i in null]
 
 
 def _equal_vectors(vectors: np.ndarray) -> tuple[list[int], dict[int, list[int]]]:

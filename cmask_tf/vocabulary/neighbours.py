@@ -75,6 +75,9 @@ def _may_stand_in(kinds: Sequence[str], rows: np.ndarray, candidates: np.ndarray
 def second_order_rows(counts: Counts, rows: np.ndarray) -> np.ndarray:
     """Rows of log-ratio co-occurrence (always the smoothed, signed ones), 0 at each row's own entry.
 
+    A word that was added to a Vocabulary with nothing but a vector has no counts: its row is rebuilt, as
+    `second_order_of_vectors` does.
+
     Args:
         counts: co-occurrence counts of V words, or a Vocabulary.
         rows: int [R] vocabulary indices.
@@ -82,7 +85,25 @@ def second_order_rows(counts: Counts, rows: np.ndarray) -> np.ndarray:
     Returns:
         float32 [R, V].
     """
-    return log_ratios(counts, np.asarray(rows, np.int64), "pmi")
+    rows = np.asarray(rows, np.int64)
+    ratios = log_ratios(counts, rows, "pmi")
+    bare = np.flatnonzero(counts.single[rows] == 0)
+    if len(bare):
+        rebuilt = unit(counts.vectors[rows[bare]]) @ counts.vectors.T
+        rebuilt[np.arange(len(bare)), _own_entries(counts, rows[bare])] = 0
+        # In every other row the columns of words without counts are 0.
+        ratios[bare] = np.where(counts.single == 0, 0, rebuilt)
+    return ratios
+
+
+def _own_entries(counts: Counts, rows: np.ndarray) -> np.ndarray:
+    """The entry that is left out of each row: its own; of a word without counts, the nearest word's."""
+    own, bare = rows.copy(), np.flatnonzero(counts.single[rows] == 0)
+    if len(bare):
+        known = np.flatnonzero(counts.single)
+        cosines = unit(counts.vectors[rows[bare]]) @ unit(counts.vectors[known]).T
+        own[bare] = known[cosines.argmax(axis=1)]
+    return own
 
 
 def second_order(counts: Counts, rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
@@ -97,7 +118,8 @@ def second_order(counts: Counts, rows: np.ndarray, candidates: np.ndarray) -> np
         float32 [R, C]; 0 where a row is null (a word of every image).
     """
     rows, candidates = np.asarray(rows, np.int64), np.asarray(candidates, np.int64)
-    return _by_blocks(counts, lambda part: second_order_rows(counts, rows[part]), rows, candidates)
+    own = _own_entries(counts, rows)
+    return _by_blocks(counts, lambda part: second_order_rows(counts, rows[part]), own, candidates)
 
 
 def second_order_of_vectors(
