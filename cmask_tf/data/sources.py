@@ -1,8 +1,7 @@
 """What every reader of a public format yields: photos with named boxes, masks and tags (paper section 3).
 
-A reader checks its whole source before it yields: a broken line, or a photo that is not there, is told
-before any work. Photos are opened one at a time, later. Boxes are kept in a table of 26 bytes a box, so
-that the 540,000 photos of Open Images and Visual Genome fit in memory and merge by photo.
+A reader goes through its source once, into a spool (`data/spool.py`), and gives the photos from there one at
+a time: memory does not grow with the source. What cannot be used is a `faults.BadRecord`, counted by reason.
 
 Boxes are (ymin, xmin, ymax, xmax), 0 to 1, of the photo as stored: EXIF orientation is not applied.
 """
@@ -12,14 +11,15 @@ from __future__ import annotations
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
 
 import numpy as np
 
 from cmask_tf.errors import UserError
+from cmask_tf.faults import BadRecord, Faults
 
 Box = tuple[float, float, float, float]
 LEVELS = ("mask", "box", "image", "zero")
@@ -55,29 +55,28 @@ class Annotated:
 
 
 @dataclass
-class Annotations(Iterator[Annotated]):
-    """A checked source: an iterator of photos that knows its length and its objects' names beforehand.
+class Annotations:
+    """A checked source.
 
     Attributes:
         names: every name that an object of the source has, sorted.
         total: the number of photos to come.
-        skipped: reason -> number of objects left out; complete when the iterator is exhausted.
+        items: start -> the photos from number `start` on, always the same ones in the same order; a
+            `BadRecord` stands in the place of a photo that cannot be read.
+        faults: what the reader met.
     """
 
     names: tuple[str, ...]
     total: int
-    items: Iterator[Annotated]
-    skipped: Counter = field(default_factory=Counter)
-
-    def __next__(self) -> Annotated:
-        return next(self.items)
+    items: Callable[[int], Iterator[Annotated | BadRecord]]
+    faults: Faults
 
     @classmethod
     def of(cls, photos: Iterable[Annotated]) -> Annotations:
         """From photos made in Python. They are held in memory; the readers' own are not."""
         photos = list(photos)
         names = {thing.name for photo in photos for thing in photo.objects}
-        return cls(tuple(sorted(names)), len(photos), iter(photos))
+        return cls(tuple(sorted(names)), len(photos), lambda start: iter(photos[start:]), Faults())
 
 
 class PhotoFinder:
@@ -99,14 +98,25 @@ class PhotoFinder:
             raise UserError(f"{self.images}: no such folder of images")
 
     def find(self, given: str, where: str) -> Path:
-        """The photo's path; `where` (file and record) is named when it is not there."""
+        """The photo's path.
+
+        Raises:
+            BadRecord: it is not there; `where` names the file and the record.
+        """
         parts = _parts(given)
         for drop in range(len(parts)):
             path = self.images.joinpath(*parts[drop:])
-            if path.is_file():
+            if _is_file(path):
                 return path
         looked = " or ".join(str(self.images.joinpath(*parts[drop:])) for drop in range(len(parts)))
-        raise UserError(f"{where}: photo {given!r} is not there; expected {looked or 'a file name'}")
+        raise BadRecord("photo is not there", where, f"{given!r:.200}; expected {looked or 'a file name'}")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is longer than the file system takes
+        return False
 
 
 def _parts(given: str) -> tuple[str, ...]:
