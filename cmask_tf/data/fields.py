@@ -18,7 +18,7 @@ def shown(value: object) -> str:
 
 
 def place(file: object, kind: str, entry: object, keys: tuple[str, ...], number: int) -> str:
-    """What an error calls an entry: "FILE: image 7" by its id, else "FILE: image number 12", counted from 1."""
+    """What an error calls an entry: "FILE: image 7" by its id, else "FILE: image number 12" (from 1)."""
     for key in keys:
         value = entry.get(key) if isinstance(entry, dict) else None
         if isinstance(value, (int, str)) and not isinstance(value, bool):

