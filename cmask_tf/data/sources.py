@@ -23,6 +23,7 @@ from cmask_tf.faults import BadRecord, Faults
 
 Box = tuple[float, float, float, float]
 LEVELS = ("mask", "box", "image", "zero")
+PHOTOS = (".jpg", ".jpeg", ".png")
 NO_PHOTO = "expected a JPEG or PNG photo"
 KINDS = ("object", "stuff", "part", "attribute", "action", "unknown")
 
