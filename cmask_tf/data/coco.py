@@ -1,8 +1,8 @@
 """COCO instances: polygons, both forms of RLE, crowds (COCO-80, paper section 3; test masks, section 5).
 
-Categories may carry `level` and `kind`. The file is read three times, for its categories, images and annotations,
-because they come in any order: 25 s and no memory that grows for 240 MB (50,000 photos, 365,000 polygons), the
-masks made on the way another 30 s. Photos come in the order of `images`.
+Categories may carry `level` and `kind`. The file is read three times, for its categories, images and
+annotations, because they come in any order: 25 s and no memory that grows for 240 MB (50,000 photos,
+365,000 polygons), the masks made on the way another 30 s. Photos come in the order of `images`.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def read_coco(
             folders of COCO (train2014, val2017).
         work: a folder for the spool; what an earlier run finished there is taken as it is.
         faults: counts what is bad.
-        ids: a text file of image ids or file names, one a line (miniVal2014): photos that it does not name are left
-            out.
+        ids: a text file of image ids or file names, one a line (miniVal2014): photos that it does not name
+            are left out.
 
     Raises:
         UserError: the file is not as COCO's are, or too many of its records.
@@ -87,7 +87,8 @@ def parse_category(entry: object, where: str) -> tuple[str, str]:
 
 
 def parse_image(entry: object, where: str) -> Image:
-    """An entry of `images`. The photo is named by `file_name`, else by `filepath` and `filename`, else by `coco_url`.
+    """An entry of `images`. The photo is named by `file_name`, else by `filepath` and `filename`, else by
+    `coco_url`.
 
     Raises:
         BadRecord: it has no id, no name or no size.
@@ -110,7 +111,8 @@ def parse_image(entry: object, where: str) -> Image:
 def parse_annotation(
     entry: dict, height: int, width: int, where: str
 ) -> tuple[Box | None, bytes | None, bool]:
-    """(box, the mask's compressed counts, crowd) of an entry of `annotations`; box and counts are None where it has none.
+    """(box, the mask's compressed counts, crowd) of an entry of `annotations`; box and counts are None
+    where it has none.
 
     Args:
         entry: as in the file.
@@ -166,8 +168,8 @@ def coco_categories(path: Path) -> dict[str, dict[str, str]]:
 def load_concept_masks(annotations: Path, images: Path) -> Iterator[tuple[Path, dict[str, np.ndarray]]]:
     """For evaluation: each photo with the whole mask of each concept in it.
 
-    A concept's mask is the union of its annotations, crowds counted. Ground truth with a fault is an error. The masks
-    wait in a spool below the system's folder of temporary files.
+    A concept's mask is the union of its annotations, crowds counted. Ground truth with a fault is an error.
+    The masks wait in a spool below the system's folder of temporary files.
 
     Args:
         annotations: a COCO instances file.

@@ -1,8 +1,8 @@
 """Large files read record by record: JSON by ijson, CSV by the standard library, either also as .gz.
 
-Memory is a buffer and one record, whatever the size of the file. A bar shows the share of the bytes that was read.
-What is no JSON or CSV at all is an error of the file, told in one line; what a record holds is its reader's affair.
-NaN and Infinity are not JSON, though Python writes them: such a file is refused.
+Memory is a buffer and one record, whatever the size of the file. A bar shows the share of the bytes that
+was read. What is no JSON or CSV at all is an error of the file, told in one line; what a record holds is
+its reader's affair. NaN and Infinity are not JSON, though Python writes them: such a file is refused.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def json_entries(path: Path, key: str | None = None) -> Iterator[object]:
 
     Args:
         path: the file.
-        key: of the list in the outermost object; None: the outermost value is the list itself, or an object whose
-            values are the entries.
+        key: of the list in the outermost object; None: the outermost value is the list itself, or an object
+            whose values are the entries.
 
     Raises:
         UserError: no such file, not JSON, or no such list.
