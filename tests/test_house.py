@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Data flows one way: a floor imports its own and lower ones only.
 FLOORS = [
-    ("errors", "config", "metrics", "geometry", "imageio"),
+    ("errors", "faults", "config", "metrics", "geometry", "imageio"),
     ("vocabulary",),
     ("data",),
     ("models", "losses", "overlap"),
@@ -80,4 +80,14 @@ def test_every_module_says_what_it_is():
 def test_importing_the_package_and_the_command_does_not_import_tensorflow():
     names = "cmask_tf.Vocabulary, cmask_tf.lite"
     code = f"import sys, cmask_tf, cmask_tf.cli; {names}; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_readers_functions_on_records_do_not_import_tensorflow():
+    """A worker of a distributed conversion starts with them alone."""
+    modules = ", ".join(
+        f"cmask_tf.data.{name}" for name in ("coco", "open_images", "visual_genome", "filling")
+    )
+    heavy = "{'tensorflow', 'pandas', 'matplotlib', 'PIL', 'cv2'}"
+    code = f"import sys, {modules}; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

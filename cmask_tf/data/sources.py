@@ -1,8 +1,7 @@
 """What every reader of a public format yields: photos with named boxes, masks and tags (paper section 3).
 
-A reader checks its whole source before it yields: a broken line, or a photo that is not there, is told
-before any work. Photos are opened one at a time, later. Boxes are kept in a table of 26 bytes a box, so
-that the 540,000 photos of Open Images and Visual Genome fit in memory and merge by photo.
+A reader goes through its source once, into a spool (`data/spool.py`), and gives the photos from there one at
+a time: memory does not grow with the source. What cannot be used is a `faults.BadRecord`, counted by reason.
 
 Boxes are (ymin, xmin, ymax, xmax), 0 to 1, of the photo as stored: EXIF orientation is not applied.
 """
@@ -10,19 +9,18 @@ Boxes are (ymin, xmin, ymax, xmax), 0 to 1, of the photo as stored: EXIF orienta
 from __future__ import annotations
 
 import json
-from array import array
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
 
-import numpy as np
-
 from cmask_tf.errors import UserError
+from cmask_tf.faults import BadRecord, Faults
 
 Box = tuple[float, float, float, float]
 LEVELS = ("mask", "box", "image", "zero")
+PHOTOS = (".jpg", ".jpeg", ".png")
+NO_PHOTO = "expected a JPEG or PNG photo"
 KINDS = ("object", "stuff", "part", "attribute", "action", "unknown")
 
 
@@ -55,29 +53,28 @@ class Annotated:
 
 
 @dataclass
-class Annotations(Iterator[Annotated]):
-    """A checked source: an iterator of photos that knows its length and its objects' names beforehand.
+class Annotations:
+    """A checked source.
 
     Attributes:
         names: every name that an object of the source has, sorted.
         total: the number of photos to come.
-        skipped: reason -> number of objects left out; complete when the iterator is exhausted.
+        items: start -> the photos from number `start` on, always the same ones in the same order; a
+            `BadRecord` stands in the place of a photo that cannot be read.
+        faults: what the reader met.
     """
 
     names: tuple[str, ...]
     total: int
-    items: Iterator[Annotated]
-    skipped: Counter = field(default_factory=Counter)
-
-    def __next__(self) -> Annotated:
-        return next(self.items)
+    items: Callable[[int], Iterator[Annotated | BadRecord]]
+    faults: Faults
 
     @classmethod
     def of(cls, photos: Iterable[Annotated]) -> Annotations:
         """From photos made in Python. They are held in memory; the readers' own are not."""
         photos = list(photos)
         names = {thing.name for photo in photos for thing in photo.objects}
-        return cls(tuple(sorted(names)), len(photos), iter(photos))
+        return cls(tuple(sorted(names)), len(photos), lambda start: iter(photos[start:]), Faults())
 
 
 class PhotoFinder:
@@ -99,14 +96,25 @@ class PhotoFinder:
             raise UserError(f"{self.images}: no such folder of images")
 
     def find(self, given: str, where: str) -> Path:
-        """The photo's path; `where` (file and record) is named when it is not there."""
+        """The photo's path.
+
+        Raises:
+            BadRecord: it is not there; `where` names the file and the record.
+        """
         parts = _parts(given)
         for drop in range(len(parts)):
             path = self.images.joinpath(*parts[drop:])
-            if path.is_file():
+            if _is_file(path):
                 return path
         looked = " or ".join(str(self.images.joinpath(*parts[drop:])) for drop in range(len(parts)))
-        raise UserError(f"{where}: photo {given!r} is not there; expected {looked or 'a file name'}")
+        raise BadRecord("photo is not there", where, f"{given!r:.200}; expected {looked or 'a file name'}")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is longer than the file system takes
+        return False
 
 
 def _parts(given: str) -> tuple[str, ...]:
@@ -115,73 +123,11 @@ def _parts(given: str) -> tuple[str, ...]:
     return tuple(part for part in parts if part not in ("/", ".", ".."))
 
 
-class BoxTable:
-    """Boxes of many photos in columns, in any order; several sources may fill one table.
-
-    Args:
-        images: the folder of photos.
-    """
-
-    def __init__(self, images: Path):
-        self.finder = PhotoFinder(images)
-        self.skipped: Counter = Counter()
-        self._rows: dict[str, int] = {}
-        self._source_ids: list[str] = []
-        self._names: dict[str, int] = {}
-        self._photo, self._name, self._crowd = array("i"), array("i"), array("b")
-        self._box = array("f")
-
-    def photo(self, path: Path, source_id: str) -> int:
-        """The row of a photo, added when it is new. The first source's id stays."""
-        row = self._rows.setdefault(str(path), len(self._rows))
-        if row == len(self._source_ids):
-            self._source_ids.append(source_id)
-        return row
-
-    def add(self, row: int, name: str, box: Box, crowd: bool = False) -> None:
-        """One box of a photo; a box without area is counted as skipped."""
-        if box[2] <= box[0] or box[3] <= box[1]:
-            self.skipped["box without area"] += 1
-            return
-        self._photo.append(row)
-        self._name.append(self._names.setdefault(name, len(self._names)))
-        self._crowd.append(crowd)
-        self._box.extend(box)
-
-    def annotations(self, tags: dict[Path, tuple[str, ...]] | None = None) -> Annotations:
-        """All photos of the table, one record each, in the order of their first mention.
-
-        Args:
-            tags: photo -> its tags, added to the records.
-        """
-        items = self._items(tags or {})
-        return Annotations(tuple(sorted(self._names)), len(self._rows), items, self.skipped)
-
-    def paths(self) -> Iterator[Path]:
-        """The table's photos."""
-        return map(Path, self._rows)
-
-    def _items(self, tags: dict[Path, tuple[str, ...]]) -> Iterator[Annotated]:
-        photo = np.array(self._photo, np.int64)
-        order = np.argsort(photo, kind="stable")
-        ends = np.searchsorted(photo[order], np.arange(1, len(self._rows) + 1))
-        names, start = list(self._names), 0
-        for text, source_id, end in zip(self._rows, self._source_ids, ends, strict=True):
-            objects = tuple(self._object(i, names) for i in order[start:end])
-            path, start = Path(text), end
-            height, width = image_size(path)
-            yield Annotated(path, source_id, height, width, objects, tags.get(path, ()))
-
-    def _object(self, i: int, names: list[str]) -> Object:
-        box = tuple(self._box[4 * i : 4 * i + 4])
-        return Object(names[self._name[i]], box, crowd=bool(self._crowd[i]))
-
-
 def image_size(path: Path) -> tuple[int, int]:
     """(height, width) of the stored pixels, from the file's header.
 
     Raises:
-        UserError: the file is not there or not an image.
+        BadRecord: the file is not there or not an image.
     """
     from PIL import Image  # heavy: `cmask --help` must not pay for it
 
@@ -189,9 +135,9 @@ def image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as photo:
             return photo.height, photo.width
     except FileNotFoundError:
-        raise UserError(f"{path}: no such photo") from None
+        raise BadRecord("photo is not there", str(path)) from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes
-        raise UserError(f"{path}: expected a JPEG or PNG photo ({error})") from None
+        raise BadRecord(NO_PHOTO, str(path), str(error)) from None
 
 
 def clip_box(ymin: float, xmin: float, ymax: float, xmax: float) -> Box:
