@@ -104,6 +104,7 @@ class RefinementTraining(Schedule):
     keep_positives: bool = False  # leave out locations where concept j is annotated too
     min_cooccurrence: int = 5  # images that must hold a pair before O(i, j) exists
     dice_weight: float = 0.0  # soft Dice beside the cross entropy of annotated concepts
+    balance: float = 0.0  # photos of concepts on a smaller share of the photos come more often; 0: none do
 
 
 @dataclass(frozen=True)
@@ -328,6 +329,8 @@ def _validate(config: Config, where: str) -> None:
         raise UserError(
             f"{where}: segmentation.encoder goes with segmentation.design 'lite', and only with it"
         )
+    if not 0 <= config.refine.balance < 1:
+        raise UserError(f"{where}: refine.balance is a share of the photos, 0 or more and below 1")
     for part in ("embed", "refine", "segment"):
         schedule = getattr(config, part)
         if schedule.epochs < 1 or schedule.batch < 1:
