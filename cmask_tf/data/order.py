@@ -7,6 +7,7 @@ time in turns, then a shuffle among `SHUFFLE` examples. It is fixed also when de
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -18,6 +19,8 @@ from cmask_tf.data import balance
 
 SHUFFLE = 4096  # serialized examples that are held for shuffling
 _FILES = 8  # read at a time
+# Without its tuning thread TensorFlow 2.20 would make 16 calls at a time on any larger machine.
+_CALLS = os.cpu_count() or 1
 _TURN = 16  # examples of a file before it is the next one's turn
 
 
@@ -93,7 +96,7 @@ def serialized(records: Records, order: Order) -> tf.data.Dataset:
         lambda file, start: tf.data.TFRecordDataset(file).enumerate(start),
         cycle_length=min(_FILES, len(files)),
         block_length=_TURN,
-        num_parallel_calls=tf.data.AUTOTUNE,
+        num_parallel_calls=min(_FILES, len(files)),
         deterministic=True,
     )
     if copies is None:
@@ -134,7 +137,7 @@ def decoded(
         of the global batch, int64 []); always in order then, since the hosts have to agree.
     """
     if order.share.whole:
-        examples = examples.map(decode, tf.data.AUTOTUNE, deterministic=order.deterministic)
+        examples = examples.map(decode, _CALLS, deterministic=order.deterministic)
         if not any(None in shape for shape in shapes.values()):
             return examples.batch(batch)  # padding copies twice
         return examples.padded_batch(batch, shapes, padding)
@@ -151,7 +154,7 @@ def decoded(
     rows = examples.batch(batch).map(mine).unbatch()
     rows = rows.map(
         lambda pair, here, count: (decode(*pair), pair[0] // batch, here, count),
-        tf.data.AUTOTUNE,
+        _CALLS,
         deterministic=True,
     )
     zero = tf.constant(0, tf.int64)

@@ -254,7 +254,7 @@ def _batches(
     padding = {name: values.get(name, 0.0) for name in shapes}
     batches = decoded(ordered(examples, order, batch), example, order, batch, shapes, padding)
     # Left to tune themselves, pipelines hold a trainer up for seconds at the end of an epoch: in TensorFlow
-    # 2.20 an iterator's destruction waits for its tuning thread. Without it AUTOTUNE means one call a core.
+    # 2.20 an iterator's destruction waits for its tuning thread, with every tuning algorithm.
     options = tf.data.Options()
     options.autotune.enabled = False
     return batches.prefetch(_READY).with_options(options)

@@ -34,14 +34,20 @@ def passed(records, batch=8, seen=lambda place: None, **order):
 
     def decode(index, text):
         tf.py_function(lambda place: seen(int(place)), [index], [])
-        return {"place": index, "number": tf.strings.to_number(text, tf.int32)}
+        return {"place": index, "number": tf.strings.to_number([text], tf.int32)}
 
-    shapes, padding = {"place": [], "number": []}, {"place": np.int64(0), "number": 0}
+    shapes, padding = {"place": [], "number": [None]}, {"place": np.int64(0), "number": 0}
     examples = ordered(serialized(records, order), order, batch)
     batches = decoded(examples, decode, order, batch, shapes, padding)
     if order.share.whole:
         batches = batches.map(lambda rows: (rows, tf.size(rows["place"], tf.int64)))
-    return [(rows["place"].numpy().tolist(), rows["number"].numpy().tolist(), int(n)) for rows, n in batches]
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 8  # `seen` may hold one of them up
+    batches = batches.with_options(options)
+    return [
+        (rows["place"].numpy().tolist(), rows["number"][:, 0].numpy().tolist(), int(count))
+        for rows, count in batches
+    ]
 
 
 def shares(hosts, replicas):
