@@ -234,7 +234,9 @@ def load(source: str, overrides: typing.Sequence[str] = ()) -> Config:
     if source in PRESETS:
         values, where = dataclasses.asdict(PRESETS[source]()), f"config {source}"
     else:
+        # A file of an earlier version lacks new fields, which can be overridden all the same.
         values, where = _read_json(Path(source)), str(source)
+        values = dataclasses.asdict(_build(Config, values, where, ""))
     for text in overrides:
         _override(values, text)
     return from_dict(values, where)

@@ -74,6 +74,13 @@ def test_a_file_with_a_misspelt_field_names_it_and_the_file(tmp_path):
         configs.load(str(file))
 
 
+def test_a_field_that_an_earlier_version_did_not_write_is_overridden(tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text('{"name": "mine", "refine": {"epochs": 4}}')
+    config = configs.load(str(file), ["refine.balance=0.1"])
+    assert (config.refine.balance, config.refine.epochs, config.refine.batch) == (0.1, 4, 32)
+
+
 @pytest.mark.parametrize(
     ("text", "message"), [("{", "not JSON"), ("[]", "JSON object"), ("{}", "name is missing")]
 )
