@@ -104,6 +104,7 @@ class RefinementTraining(Schedule):
     keep_positives: bool = False  # leave out locations where concept j is annotated too
     min_cooccurrence: int = 5  # images that must hold a pair before O(i, j) exists
     dice_weight: float = 0.0  # soft Dice beside the cross entropy of annotated concepts
+    balance: float = 0.0  # photos of concepts on a smaller share of the photos come more often; 0: none do
 
 
 @dataclass(frozen=True)
@@ -243,7 +244,9 @@ def load(source: str, overrides: typing.Sequence[str] = ()) -> Config:
     if source in PRESETS:
         values, where = dataclasses.asdict(PRESETS[source]()), f"config {source}"
     else:
+        # A file of an earlier version lacks new fields, which can be overridden all the same.
         values, where = _read_json(Path(source)), str(source)
+        values = dataclasses.asdict(_build(Config, values, where, ""))
     for text in overrides:
         _override(values, text)
     return from_dict(values, where)
@@ -338,6 +341,8 @@ def _validate(config: Config, where: str) -> None:
         raise UserError(
             f"{where}: segmentation.encoder goes with segmentation.design 'lite', and only with it"
         )
+    if not 0 <= config.refine.balance < 1:
+        raise UserError(f"{where}: refine.balance is a share of the photos, 0 or more and below 1")
     for part in ("embed", "refine", "segment"):
         schedule = getattr(config, part)
         if schedule.epochs < 1 or schedule.batch < 1:
