@@ -1,46 +1,88 @@
-"""Bad records are skipped and counted; a file of them is an error."""
+"""Bad records: skipped and counted, or told at once; and when a whole file counts as wrong."""
+
+import json
 
 import pytest
 
 from cmask_tf.errors import UserError
-from cmask_tf.faults import BadRecord, Faults
+from cmask_tf.faults import EARLY, EXAMPLES, BadRecord, Faults
 
 
-def read(good: int, bad: int, name: str = "a.jsonl") -> Faults:
+def bad(number, reason="expected a number"):
+    return BadRecord(reason, f"a.csv:{number}", "found x")
+
+
+def test_a_bad_record_says_where_what_was_expected_and_what_was_found():
+    assert str(bad(7)) == "a.csv:7: expected a number (found x)"
+    assert str(BadRecord("expected a number", "a.csv:7")) == "a.csv:7: expected a number"
+
+
+def test_bad_records_are_counted_by_reason_with_the_first_few_as_examples():
+    faults = Faults()
+    faults.read(1000)
+    for number in range(8):
+        faults.skip(bad(number))
+    faults.skip(bad(9, "not UTF-8"))
+    faults.check()
+    assert (faults.good, faults.bad) == (1000, {"expected a number": 8, "not UTF-8": 1})
+    assert faults.examples["expected a number"] == [str(bad(number)) for number in range(EXAMPLES)]
+
+
+def test_when_strict_the_first_bad_record_is_an_error():
+    with pytest.raises(UserError, match="^a.csv:7: expected a number .found x.$"):
+        Faults(strict=True).skip(bad(7))
+
+
+def test_records_of_no_use_are_counted_and_never_an_error():
+    faults = Faults(strict=True)
+    for number in range(EARLY):
+        faults.leave_out("box without area", f"a.csv:{number}")
+    faults.check()
+    assert faults.left_out == {"box without area": EARLY} and not faults.bad
+
+
+@pytest.mark.parametrize("good, worse", [(9, 1), (18, 2), (900, 100)])
+def test_a_tenth_may_be_bad_and_no_more(good, worse):
     faults = Faults()
     faults.read(good)
-    for number in range(1, bad + 1):
-        faults.skip(BadRecord("not JSON", f"{name}:{number}", f"character {number}"))
-    return faults
+    for number in range(worse):
+        faults.skip(bad(number))
+    faults.check()
+    faults.skip(bad(999))
+    with pytest.raises(UserError, match=f"^a.csv:0: .*; {worse + 1} of {good + worse + 1} records are bad$"):
+        faults.check()
 
 
-def test_faults_are_counted_by_reason_and_five_examples_are_kept():
-    faults = read(good=93, bad=6)
-    faults.skip(BadRecord("no photo", "a.jsonl:9"))
-    assert faults.bad == {"not JSON": 6, "no photo": 1} and faults.good == 93
-    assert faults.examples["not JSON"] == [f"a.jsonl:{n}: not JSON (character {n})" for n in range(1, 6)]
-    assert faults.examples["no photo"] == ["a.jsonl:9: no photo"]
+def test_the_only_record_that_is_bad_is_told_as_it_is():
+    faults = Faults()
+    faults.skip(bad(1))
+    with pytest.raises(UserError, match="found x.$"):
+        faults.check()
 
 
-def test_a_strict_reading_stops_at_the_first_fault():
-    with pytest.raises(UserError, match=r"^a.jsonl:3: not JSON \(line end\)$"):
-        Faults(strict=True).skip(BadRecord("not JSON", "a.jsonl:3", "line end"))
+def test_a_long_file_of_bad_records_is_told_before_its_end():
+    faults = Faults()
+    with pytest.raises(UserError, match=f"^a.csv:0: .*; {EARLY} of {EARLY} records are bad"):
+        for number in range(10 * EARLY):
+            faults.skip(bad(number))
 
 
-def test_a_tenth_may_be_bad_and_no_more():
-    read(good=90, bad=10).check()
-    with pytest.raises(UserError, match=r"^a.jsonl:1: not JSON \(character 1\); 11 of 100 records are bad"):
-        read(good=89, bad=11).check()
+def test_counts_survive_a_file_of_json():
+    faults, later = Faults(), Faults()
+    faults.read(100)
+    faults.skip(bad(1))
+    faults.leave_out("no area", "a.csv:2")
+    later.read(5)
+    later.restore(json.loads(json.dumps(faults.state())))
+    assert later.state() == faults.state()
 
 
-def test_nothing_read_and_nothing_skipped_is_no_fault():
-    Faults().check()
-
-
-def test_readers_of_parts_add_up_as_one_reader_of_all():
-    first, second = read(50, 3, "a"), read(40, 4, "b")
-    second.skip(BadRecord("no photo", "b:9"))
-    first.add(second.state())
-    assert first.good == 90 and first.bad == {"not JSON": 7, "no photo": 1}
-    assert [example[:3] for example in first.examples["not JSON"]] == ["a:1", "a:2", "a:3", "b:1", "b:2"]
-    assert len(second.examples["not JSON"]) == 4
+def test_parts_add_up():
+    whole, part = Faults(), Faults()
+    for faults in (whole, part):
+        faults.read(100)
+        for number in range(4):
+            faults.skip(bad(number))
+    whole.add(part.state())
+    assert (whole.good, whole.bad["expected a number"]) == (200, 8)
+    assert whole.examples["expected a number"] == [str(bad(number)) for number in (0, 1, 2, 3, 0)]
