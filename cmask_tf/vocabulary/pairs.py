@@ -136,9 +136,7 @@ def _symmetric(table: np.ndarray) -> scipy.sparse.csr_matrix:
     for i in blocks:
         rows = slice(i, i + BLOCK)
         for j in range(i, words, BLOCK):
-            table[j : j + BLOCK, rows] += (
-                table[rows, j : j + BLOCK].T if j > i else np.triu(table[rows, rows], 1).T
-            )
+            table[j : j + BLOCK, rows] += table[rows, j : j + BLOCK].T
         present[rows] = np.count_nonzero(table[rows], axis=1)
     starts = np.concatenate([[0], np.cumsum(present)])
     indices, values = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.int32)
