@@ -32,11 +32,12 @@ import tqdm  # noqa: E402
 from scipy.linalg import orthogonal_procrustes  # noqa: E402
 
 from cmask_tf.vocabulary.artefact import Vocabulary  # noqa: E402
-from cmask_tf.vocabulary.build import build, read_tag_lines  # noqa: E402
+from cmask_tf.vocabulary.build import build  # noqa: E402
 from cmask_tf.vocabulary.counts import count  # noqa: E402
 from cmask_tf.vocabulary.fold_in import count_new, fold_in, pmi_rows  # noqa: E402
 from cmask_tf.vocabulary.neighbours import unit  # noqa: E402
 from cmask_tf.vocabulary.new_words import add_words  # noqa: E402
+from cmask_tf.vocabulary.tag_files import tag_lines  # noqa: E402
 from cmask_tf.vocabulary.text import fold  # noqa: E402
 from cmask_tf.vocabulary.text_embedding import TOP, fit  # noqa: E402
 
@@ -127,7 +128,7 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=1000, help="how many words are left out, one at a time")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    lines = [list(dict.fromkeys(map(fold, tags))) for tags in read_tag_lines(args.tags)]
+    lines = [list(dict.fromkeys(map(fold, tags))) for _, _, tags in tag_lines(args.tags)]
     kept = set(count(lines, args.min_count).names)
     lines = [[tag for tag in tags if tag in kept] for tags in lines]
     truth = build(lines, args.dim, args.variant)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from pathlib import Path
 
 
@@ -62,10 +61,10 @@ def run(args) -> None:
 
 
 def _from_tags(files, vocabulary, names):
-    from cmask_tf.vocabulary.build import read_tag_lines
     from cmask_tf.vocabulary.fold_in import count_new, fold_in, pmi_rows
+    from cmask_tf.vocabulary.tag_files import tag_files, tag_lines
 
-    lines = chain.from_iterable(map(read_tag_lines, files))
+    lines = (tags for file in tag_files(files) for _, _, tags in tag_lines(file))
     counts, company = count_new(lines, vocabulary, names)
     usual = vocabulary.counts.sum() / vocabulary.documents
     how = []

@@ -71,7 +71,9 @@ def test_a_text_embedding_prints_its_cross_validated_error(tmp_path, capsys):
     rng = np.random.default_rng(0)
     seen = rng.random((300, 30)) < (0.05 + 0.5 * (rng.random((4, 30)) < 0.3))[rng.integers(0, 4, 300)]
     (tmp_path / "many.jsonl").write_text(
-        "\n".join(json.dumps({"tags": [f"w{w}" for w in np.flatnonzero(row)]}) for row in seen)
+        "\n".join(
+            json.dumps({"image": "a.jpg", "tags": [f"w{w}" for w in np.flatnonzero(row)]}) for row in seen
+        )
     )
     build = ["vocabulary", "build", str(tmp_path / "many.jsonl"), "--dim", "4", "--out", str(tmp_path / "v")]
     assert main(build) == 0
@@ -195,7 +197,7 @@ def test_a_model_directory_keeps_its_other_files_and_may_be_replaced_in_place(mo
     for file in model.iterdir():
         if file.is_file() and file.name != "mixing.json":
             assert (new / file.name).read_bytes() == file.read_bytes()
-    (tmp_path / "more.jsonl").write_text('{"tags": ["robe", "hair", "gown"]}\n')
+    (tmp_path / "more.jsonl").write_text('{"image": "c.jpg", "tags": ["robe", "hair", "gown"]}\n')
     again = ["--tags", str(tmp_path / "more.jsonl"), "--word", "robe", "--out", str(new)]
     assert main(["vocabulary", "add", str(new), *again]) == 0
     grown = Vocabulary.load(new / "vocabulary")

@@ -7,12 +7,17 @@ import pytest
 import reference
 
 from cmask_tf.errors import UserError
-from cmask_tf.vocabulary.build import build, read_tag_lines
+from cmask_tf.vocabulary.build import build
 from cmask_tf.vocabulary.fold_in import count_new, fold_in, pmi_rows
 from cmask_tf.vocabulary.new_words import add_words
 from cmask_tf.vocabulary.pmi import pmi_matrix
+from cmask_tf.vocabulary.tag_files import tag_lines
 
 FOUR_TAGS = ["ab", "ab", "ac", "a", "b", "cd", "d", "dc"]
+
+
+def ccp_tags(ccp):
+    return [tags for _, _, tags in tag_lines(ccp / "tags" / "all_tags_for_pmi.jsonl")]
 
 
 def random_lines(words=400, images=3000, scenes=30, seed=0) -> list[list[str]]:
@@ -46,7 +51,7 @@ def test_a_tag_of_the_corpus_gets_its_eigenvector_solution_back(variant):
 
 @pytest.mark.parametrize("variant", ["pmi", "ppmi"])
 def test_on_ccp_every_tag_gets_its_own_vector_back(ccp, variant):
-    vocabulary = build(read_tag_lines(ccp / "tags" / "all_tags_for_pmi.jsonl"), dim=37, variant=variant)
+    vocabulary = build(ccp_tags(ccp), dim=37, variant=variant)
     others = [i for i, name in enumerate(vocabulary.names) if name not in vocabulary.meta["null"]]
     assert len(others) == 49
     assert_its_own_vectors(vocabulary, others)
@@ -152,7 +157,7 @@ def test_a_word_that_the_corpus_never_had_finds_its_substitute():
 
 
 def test_on_ccp_left_out_words_find_their_substitutes(ccp):
-    lines = list(read_tag_lines(ccp / "tags" / "all_tags_for_pmi.jsonl"))
+    lines = ccp_tags(ccp)
     for word, substitute in {
         "pumps": "boots",
         "leggings": "stockings",
