@@ -164,7 +164,7 @@ class FolderWriter:
 
 
 class _Links:
-    """Links to photos; a picture that two sources have under one path gets one link in the training folder."""
+    """Links to photos; a picture that two sources have under one path gets one training link."""
 
     def __init__(self, out: Path, scan: Scan):
         self._out, self._scan = out, scan

@@ -4,7 +4,7 @@ The table is `kinds.tsv.gz` beside this module, 'kind<tab>noun<tab>...' a line, 
 
     python -m cmask_tf.data.paper.wordnet DICT     # DICT: WordNet's folder with index.noun and data.noun
 
-The paper gives no rule; ours looks at a noun's senses in WordNet's order and takes the first that can be seen:
+The paper gives no rule; ours takes the first of a noun's senses, in WordNet's order, that can be seen:
 - part: a part of a body or a plant, or what WordNet calls a part of something that can be seen;
 - stuff: a substance, weather, water, land, sky, grass, a road, a floor, a wall, a fabric (`_STUFF`);
 - object: any other animal, person, plant, food, artefact or natural object.
