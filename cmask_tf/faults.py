@@ -93,14 +93,22 @@ class Faults:
 
     def state(self) -> dict:
         """The counts as plain values, for `restore`."""
-        return {name: dict(getattr(self, name)) for name in ("bad", "left_out", "examples")} | {
-            "good": self.good
-        }
+        counts = {name: dict(getattr(self, name)) for name in ("bad", "left_out", "examples")}
+        return {"good": self.good, **counts}
 
     def restore(self, state: dict) -> None:
         """Takes up counts that an earlier run wrote down, in place of its own."""
-        self.good, self.bad, self.left_out = state["good"], Counter(state["bad"]), Counter(state["left_out"])
-        self.examples = {reason: list(lines) for reason, lines in state["examples"].items()}
+        self.good, self.bad, self.left_out, self.examples = 0, Counter(), Counter(), {}
+        self.add(state)
+
+    def add(self, state: dict) -> None:
+        """Counts what another part of the work met, as its `state` says."""
+        self.good += state["good"]
+        self.bad.update(state["bad"])
+        self.left_out.update(state["left_out"])
+        for reason, lines in state["examples"].items():
+            kept = self.examples.setdefault(reason, [])
+            kept += lines[: EXAMPLES - len(kept)]
 
     def _count(self, counts: Counter[str], reason: str, line: str) -> None:
         counts[reason] += 1

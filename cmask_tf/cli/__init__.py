@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"cmask: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("cmask: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(": ".join(["cmask: interrupted", *map(str, interrupt.args)]), file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader (head, less) went away; Python would complain again while it closes stdout.

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 _PHOTOS = "folder of photos: DIR/PATH for the path given, else without its leading folders, to DIR/NAME"
 # sub-command: (help, {option: help}); options are required unless their help says otherwise.
 _SOURCES = {
-    "coco": ("COCO instances", {"annotations": "instances JSON: polygons or RLE"}),
+    "coco": (
+        "COCO instances",
+        {
+            "annotations": "instances JSON: polygons or RLE",
+            "ids": "only these photos: a line an image id or file name (optional)",
+        },
+    ),
     "open-images": (
         "Open Images boxes",
-        {"boxes": "...-annotations-bbox.csv", "classes": "class-descriptions-boxable.csv"},
+        {
+            "boxes": "...-annotations-bbox.csv",
+            "classes": "class-descriptions-boxable.csv",
+            "hierarchy": "bbox_labels_600_hierarchy.json: a box has its class's ancestors too (optional)",
+            "labels": "image-level labels CSV, for tags (optional)",
+        },
     ),
     "visual-genome": (
         "Visual Genome objects",
@@ -23,7 +36,13 @@ _SOURCES = {
             "aliases": "object_alias.txt (optional)",
         },
     ),
-    "tags": ("photos with tags", {"tags": 'JSONL: {"image": path below DIR, "tags": [text, ...]} a line'}),
+    "tags": (
+        "photos with tags",
+        {
+            "tags": 'JSONL ({"image": path below DIR, "tags": [text, ...]} a line), CSV or TSV (columns '
+            "image and tags, tags parted by ;), also .gz; or DIR itself, whose sub-folders are tags"
+        },
+    ),
     "masks": (
         "PNG masks",
         {"masks": "folder of PHOTO.CONCEPT.png, PHOTO/CONCEPT.png, or PHOTO.png with labels.txt"},
@@ -42,7 +61,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         for option, meaning in options.items():
             required = not meaning.endswith("(optional)")
             one.add_argument(f"--{option}", type=Path, required=required, metavar="PATH", help=meaning)
-        one.add_argument("--shards", type=int, default=1, metavar="N", help="number of files (default 1)")
+        if name == "tags":
+            one.add_argument("--no-fold", action="store_true", help="keep the tags' case and spelling")
+        one.add_argument("--shards", type=int, metavar="N", help="number of files (default: photos / 1000)")
         _add_out(one, "folder to write")
     world = sources.add_parser("world", help="procedural scenes in a data folder's layout")
     world.add_argument("--scenes", type=int, required=True, metavar="N", help="number of scenes")
@@ -54,6 +75,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def _add_out(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--strict", action="store_true", help="stop at the first bad record; skip none")
+    parser.add_argument("--check", action="store_true", help="also draw check.png: twenty of the records")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=text)
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
@@ -67,45 +90,60 @@ def run(args: argparse.Namespace) -> int:
     elif args.source == "prepare":
         from cmask_tf.data.prepare import prepare
 
-        written = prepare(args.folder, args.out)
-        _report({args.out / name: summary for name, summary in written.items()}, args.json)
+        written = prepare(args.folder, args.out, args.strict)
+        _report({args.out / name: summary for name, summary in written.items()}, args)
     else:
-        from cmask_tf.data.records import write
-
-        _report({args.out: write(_read(args), args.out, args.shards, args.source)}, args.json)
+        _report({args.out: _convert(args)}, args)
     return 0
 
 
-def _read(args: argparse.Namespace):
-    """The reader of the source, imported alone: pycocotools is not needed for tags."""
+def _convert(args: argparse.Namespace):
+    from cmask_tf.data.records import write
+
+    files = {option: getattr(args, option.replace("-", "_")) for option in _SOURCES[args.source][1]}
+    inputs = {"images": args.images, **files}
+    if args.source == "tags":
+        inputs["fold"] = not args.no_fold
+    settings = {"inputs": inputs, "source": args.source, "strict": args.strict, "shards": args.shards}
+    return write(_reader(args), args.out, **settings)
+
+
+def _reader(args: argparse.Namespace) -> Callable:
+    """(work folder, faults) -> the source. Imported alone: pycocotools is not needed for tags."""
     if args.source == "coco":
         from cmask_tf.data.coco import read_coco
 
-        return read_coco(args.annotations, args.images)
+        return partial(read_coco, args.annotations, args.images, ids=args.ids)
     if args.source == "open-images":
         from cmask_tf.data.open_images import read_open_images
 
-        return read_open_images(args.boxes, args.classes, args.images)
+        more = {"hierarchy": args.hierarchy, "labels": args.labels}
+        return partial(read_open_images, args.boxes, args.classes, args.images, **more)
     if args.source == "visual-genome":
         from cmask_tf.data.visual_genome import read_visual_genome
 
-        return read_visual_genome(args.objects, args.image_data, args.images, args.aliases)
+        files = (args.objects, args.image_data, args.images)
+        return partial(read_visual_genome, *files, aliases=args.aliases)
     if args.source == "tags":
         from cmask_tf.data.tags import read_tags
 
-        return read_tags(args.tags, args.images)
+        return partial(read_tags, args.tags, args.images, folded=not args.no_fold)
     from cmask_tf.data.masks import read_masks
 
-    return read_masks(args.images, args.masks)
+    return partial(read_masks, args.images, args.masks)
 
 
-def _report(written: dict[Path, object], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({str(out): asdict(summary) for out, summary in written.items()}, ensure_ascii=False))
+def _report(written: Mapping[Path, object], args: argparse.Namespace) -> None:
+    from cmask_tf.data.report import paragraph
+
+    if args.check:
+        from cmask_tf.data.contact_sheet import write_contact_sheet
+
+        for out in written:
+            write_contact_sheet(out)
+    summaries = {out: asdict(summary) for out, summary in written.items()}
+    if args.json:
+        print(json.dumps({str(out): summary for out, summary in summaries.items()}, ensure_ascii=False))
         return
-    for out, summary in written.items():
-        left_out = "".join(f", {count} left out: {reason}" for reason, count in summary.skipped.items())
-        print(
-            f"{out}: {summary.examples} photos, level {summary.level}, {len(summary.concepts)} concepts, "
-            f"{len(summary.tags)} tags{left_out}"
-        )
+    for out, summary in summaries.items():
+        print(paragraph(out, summary))

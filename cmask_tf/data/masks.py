@@ -6,76 +6,153 @@ For a photo `a.jpg` the masks folder may hold, also mixed:
     a.png                          a label map: the pixel's value is a label's number; 0 is background
     labels.txt                     the labels: a number and a name a line ("3 red hat")
 
-255 in a label map is "nobody knows", as in PASCAL VOC, unless labels.txt names it. Photos without a PNG
-are left out.
+255 in a label map is "nobody knows", as in PASCAL VOC, unless labels.txt names it. Photos without a PNG are
+left out. Each PNG is read once, into the spool; in memory are the file names of one folder.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as rle
 from tqdm import tqdm
 
-from cmask_tf.data.sources import Annotated, Annotations, Object, PhotoFinder, image_size, read_text
+from cmask_tf.data.sources import PHOTOS, Annotations, PhotoFinder, image_size, read_text
+from cmask_tf.data.spool import Spool
 from cmask_tf.errors import UserError
+from cmask_tf.faults import BadRecord, Faults
 from cmask_tf.vocabulary.text import fold
 
-_PHOTOS = (".jpg", ".jpeg", ".png")
 _VOID = 255
-_Files = dict[Path, list[tuple[Path, str | None]]]  # photo -> its PNGs, each with its concept or None
+_FORMS = "PHOTO.png, PHOTO.CONCEPT.png or PHOTO/CONCEPT.png"
 
 
-def read_masks(images: Path, masks: Path) -> Annotations:
+def read_masks(images: Path, masks: Path, work: Path, faults: Faults) -> Annotations:
     """The photos that have masks: one object a concept, its box around its mask.
 
     Args:
         images: the folder of photos.
         masks: the folder of PNG files.
+        work: the conversion's folder.
+        faults: counts the PNG files: one that is no photo's, has another size than its photo, or a value
+            without a name is bad; the photo's other masks stay.
 
     Raises:
-        UserError: a PNG that is no photo's, has another size than its photo, or a value without a name.
+        UserError: no such folder, none of PNG files, a broken labels.txt, or too many bad files.
     """
+    spool = Spool(Path(work) / "spool.sqlite")
+    if not spool.complete:
+        fill_masks(spool, images, masks, faults)
+        spool.finish(faults)
+    return spool.annotations(faults)
+
+
+def fill_masks(spool: Spool, images: Path, masks: Path, faults: Faults) -> None:
+    """Adds photos and masks to a spool; see `read_masks`."""
     images, masks = PhotoFinder(images).images, Path(masks)
     if not masks.is_dir():
         raise UserError(f"{masks}: no such folder of masks")
-    files = _match(_photos(images), masks)
-    labels = _labels(masks)
-    names = _check(files, labels)
-    skipped: Counter = Counter()
-    return Annotations(tuple(sorted(names)), len(files), _items(files, labels, skipped), skipped)
+    photos, labels, size_of = _photos(images), _labels(masks), lru_cache(1)(image_size)
+    found = False
+    for path in tqdm(_files(masks), desc="reading masks", unit="mask", delay=2):
+        if path.suffix.lower() != ".png":
+            if path != masks / "labels.txt":
+                faults.leave_out("file that is no PNG", str(path))
+            continue
+        found = True
+        try:
+            stem, concept = _whose(path, masks, photos)
+            photo = images / photos[stem]
+            size = size_of(photo)
+            named = parse_png(path, concept, labels, size)
+        except BadRecord as bad:
+            faults.skip(bad)
+            continue
+        faults.read()
+        row = spool.photo(photo, stem, size)
+        for name, mask in named:
+            if mask.any():
+                spool.add(row, name, *_encoded(mask))
+            else:
+                faults.leave_out("mask without a pixel", f"{path}: {name}")
+    if not found:
+        raise UserError(f"{masks}: no PNG file in it")
 
 
-def _photos(images: Path) -> dict[str, Path]:
-    photos: dict[str, Path] = {}
+def parse_png(
+    path: Path, concept: str | None, labels: dict[int, str], size: tuple[int, int]
+) -> list[tuple[str, np.ndarray]]:
+    """The masks of one file.
+
+    Args:
+        path: the PNG.
+        concept: whose mask it is; None for a label map.
+        labels: number -> folded name.
+        size: (height, width) of its photo.
+
+    Returns:
+        (folded name, bool [H, W]) of each concept.
+
+    Raises:
+        BadRecord: not a PNG of one channel, of another size, or with a value that has no name.
+    """
+    values = _read(path)
+    if values.shape != size:
+        found = f"{values.shape[1]} x {values.shape[0]}, the photo {size[1]} x {size[0]}"
+        raise BadRecord("mask of another size than its photo", str(path), found)
+    if concept is not None:
+        return [(concept, values == 1 if values.max() == 1 else values >= 128)]
+    present = [value for value in np.unique(values).tolist() if value in labels or value not in (0, _VOID)]
+    for value in present:
+        if value not in labels:
+            raise BadRecord("value that has no name in labels.txt", str(path), f"value {value}")
+    return [(labels[value], values == value) for value in present]
+
+
+def _files(masks: Path) -> Iterator[Path]:
+    for folder, below, names in os.walk(masks):
+        below.sort()
+        yield from (Path(folder, name) for name in sorted(names))
+
+
+def _photos(images: Path) -> dict[str, str | None]:
+    """Stem -> file name; None where two photos have the stem."""
+    photos: dict[str, str | None] = {}
     for path in sorted(images.iterdir()):
-        if path.suffix.lower() in _PHOTOS:
-            if path.stem in photos:
-                raise UserError(f"{path}: {photos[path.stem].name} has the same name; whose are its masks?")
-            photos[path.stem] = path
+        if path.suffix.lower() in PHOTOS:
+            photos[path.stem] = None if path.stem in photos else path.name
     return photos
 
 
-def _match(photos: dict[str, Path], masks: Path) -> _Files:
-    files: _Files = defaultdict(list)
-    for path in sorted(masks.rglob("*.png")):
-        below, dot = path.relative_to(masks), path.stem.rpartition(".")
-        if len(below.parts) == 2 and below.parts[0] in photos:
-            photo, concept = below.parts[0], path.stem
-        elif len(below.parts) == 1 and path.stem in photos:
-            photo, concept = path.stem, None
-        elif len(below.parts) == 1 and dot[0] in photos:
-            photo, concept = dot[0], dot[2]
-        else:
-            forms = "PHOTO.png, PHOTO.CONCEPT.png or PHOTO/CONCEPT.png"
-            raise UserError(f"{path}: no photo has this mask; expected {forms}")
-        files[photos[photo]].append((path, concept if concept is None else fold(concept)))
-    if not files:
-        raise UserError(f"{masks}: no PNG file in it")
-    return files
+def _whose(path: Path, masks: Path, photos: dict[str, str | None]) -> tuple[str, str | None]:
+    """The stem of the photo that a PNG belongs to, and its concept or None."""
+    below, dot = path.relative_to(masks).parts, path.stem.rpartition(".")
+    if len(below) == 2 and below[0] in photos:
+        stem, concept = below[0], path.stem
+    elif len(below) == 1 and path.stem in photos:
+        stem, concept = path.stem, None
+    elif len(below) == 1 and dot[0] in photos:
+        stem, concept = dot[0], dot[2]
+    else:
+        raise BadRecord("no photo has this mask", str(path), f"expected {_FORMS}")
+    if photos[stem] is None:
+        raise BadRecord("two photos have the name that this mask gives", str(path))
+    name = concept if concept is None else fold(concept)
+    if name == "":
+        raise BadRecord("expected a concept in the file's name", str(path))
+    return stem, name
+
+
+def _encoded(mask: np.ndarray) -> tuple[tuple[float, float, float, float], bool, bytes]:
+    """Box, crowd and RLE of a mask, as `Spool.add` takes them."""
+    height, width = mask.shape
+    encoded = rle.encode(np.asfortranarray(mask, np.uint8))
+    x, y, w, h = rle.toBbox(encoded).tolist()
+    return (y / height, x / width, (y + h) / height, (x + w) / width), False, encoded["counts"]
 
 
 def _labels(masks: Path) -> dict[int, str]:
@@ -92,58 +169,16 @@ def _labels(masks: Path) -> dict[int, str]:
     return labels
 
 
-def _check(files: _Files, labels: dict[int, str]) -> set[str]:
-    """Sizes and values of every PNG; the names that occur."""
-    names = set()
-    for photo, pngs in tqdm(files.items(), desc="reading masks", unit="photo", delay=2):
-        size = image_size(photo)
-        for path, _ in pngs:
-            if image_size(path) != size:
-                raise UserError(f"{path}: expected the size of {photo}, {size[1]} x {size[0]}")
-        names |= {name for name, _ in _named(pngs, labels)}
-    return names
-
-
-def _items(files: _Files, labels: dict[int, str], skipped: Counter) -> Iterator[Annotated]:
-    for photo, pngs in files.items():
-        height, width = image_size(photo)
-        objects = []
-        for name, mask in _named(pngs, labels):
-            if mask.any():
-                objects.append(_object(name, mask))
-            else:
-                skipped["mask without a pixel"] += 1
-        yield Annotated(photo, photo.stem, height, width, tuple(objects))
-
-
-def _object(name: str, mask: np.ndarray) -> Object:
-    height, width = mask.shape
-    encoded = rle.encode(np.asfortranarray(mask, np.uint8))
-    x, y, w, h = rle.toBbox(encoded).tolist()
-    return Object(name, (y / height, x / width, (y + h) / height, (x + w) / width), encoded)
-
-
-def _named(pngs: list[tuple[Path, str | None]], labels: dict[int, str]) -> Iterator[tuple[str, np.ndarray]]:
-    for path, concept in pngs:
-        values = _read(path)
-        if concept is not None:
-            yield concept, (values == 1 if values.max() == 1 else values >= 128)
-            continue
-        for value in np.unique(values).tolist():
-            if value in labels:
-                yield labels[value], values == value
-            elif value not in (0, _VOID):
-                raise UserError(f"{path}: value {value} has no name in {path.parent / 'labels.txt'}")
-
-
 def _read(path: Path) -> np.ndarray:
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             if image.mode not in ("1", "L", "P", "I;16", "I"):
-                raise UserError(f"{path}: expected one channel of labels, not {image.mode}")
+                raise BadRecord("expected one channel of labels", str(path), f"not {image.mode}")
             # A palette's colours mean nothing: the values are the labels.
             return np.asarray(image).astype(np.int32)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path}: not a PNG ({error})") from None
+    except BadRecord:
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes
+        raise BadRecord("not a PNG", str(path), str(error)) from None

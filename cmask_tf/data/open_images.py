@@ -1,52 +1,117 @@
 """Open Images boxes (OIVG-750, paper section 3): a CSV of normalised boxes and one of class names.
 
-Reads V4 to V7: columns are found by their names, the class file may have a heading. IsGroupOf becomes
-crowd.
+Reads V4 to V7, also as .gz: columns are found by their names, class descriptions may have a heading. IsGroupOf becomes
+crowd; boxes of depictions and of the inside of things count like others; IsOccluded and IsTruncated are not used.
+Segmentation masks, relationships and narratives of Open Images are not read. Several LabelNames of one display name are
+one concept.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 
-from tqdm import tqdm
-
-from cmask_tf.data.sources import Annotations, BoxTable
+from cmask_tf.data import fields
+from cmask_tf.data.filling import OF_LEFT_OUT, find_any, through_spool
+from cmask_tf.data.sources import Annotations, Box, PhotoFinder, read_json
+from cmask_tf.data.spool import Spool
+from cmask_tf.data.streams import csv_rows
 from cmask_tf.errors import UserError
+from cmask_tf.faults import BadRecord, Faults
 from cmask_tf.vocabulary.text import fold
 
-_CORNERS = ("YMin", "XMin", "YMax", "XMax")
-_ROUNDING = 1e-6  # what a writer of six decimals may go beyond 1
+_BOX = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
+_LABEL = ("ImageID", "LabelName", "Confidence")
+_MOST = 1 + 1e-6  # what a writer of six decimals may go beyond 1
+_FLAGS = {"0": False, "1": True, "-1": False}  # -1: not known
+_CONFIDENT = 0.5
+_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-def read_open_images(boxes: Path, classes: Path, images: Path) -> Annotations:
-    """Every photo that has a box in an Open Images file, once.
+def read_open_images(
+    boxes: Path,
+    classes: Path,
+    images: Path,
+    work: Path,
+    faults: Faults,
+    hierarchy: Path | None = None,
+    labels: Path | None = None,
+) -> Annotations:
+    """Every photo that has a box in an Open Images file, once, in the file's order.
 
     Args:
         boxes: `...-annotations-bbox.csv`.
-        classes: `class-descriptions-boxable.csv`.
-        images: the folder of photos, `ImageID.jpg` each.
+        classes: `class-descriptions-boxable.csv`, or the longer `class-descriptions.csv`.
+        images: the folder of photos, `ImageID.jpg` (.jpeg, .png) each, also in train_0 to train_f.
+        work: a folder for the spool; what an earlier run finished there is taken as it is.
+        faults: counts what is bad.
+        hierarchy: `bbox_labels_600_hierarchy.json`: a box counts for the ancestors of its class too (what the class is
+            a kind of, not what it is a part of; without the root, which is no class).
+        labels: image-level labels (`...-annotations-human-imagelabels.csv`, or a machine's): those of confidence 0.5
+            and more become tags of the photos that have boxes. 0 means verified absent.
 
     Raises:
-        UserError: names the file and line; coordinates in pixels are the usual case.
+        UserError: a file is not as Open Images' are, or too many of its records; coordinates in pixels are the usual
+            case.
     """
-    table = BoxTable(images)
-    add_open_images(table, boxes, classes)
-    return table.annotations()
+    return through_spool(
+        work,
+        faults,
+        lambda spool: fill_open_images(spool, boxes, classes, images, faults, hierarchy, labels),
+    )
 
 
-def add_open_images(table: BoxTable, boxes: Path, classes: Path) -> None:
-    """Reads the boxes into a table; see `read_open_images`."""
+def fill_open_images(
+    spool: Spool,
+    boxes: Path,
+    classes: Path,
+    images: Path,
+    faults: Faults,
+    hierarchy: Path | None = None,
+    labels: Path | None = None,
+) -> None:
+    """Reads the boxes into a spool; see `read_open_images`."""
     names = read_classes(classes)
-    last, row = None, 0
-    for where, line in _lines(Path(boxes)):
-        if line["ImageID"] != last:
-            last = line["ImageID"]
-            row = table.photo(table.finder.find(f"{last}.jpg", where), last)
-        if line["LabelName"] not in names:
-            raise UserError(f"{where}: LabelName {line['LabelName']} is not in {classes}")
-        table.add(row, names[line["LabelName"]], _box(line, where), line.get("IsGroupOf") == "1")
+    concepts = _with_ancestors(names, read_hierarchy(hierarchy) if hierarchy else {})
+    photos = _Photos(spool, Path(boxes), PhotoFinder(images))
+    for where, row in _rows(Path(boxes), _BOX, ("IsGroupOf",), faults):
+        try:
+            image, label, box, crowd = _parse_box(row, where)
+            if label not in concepts:
+                raise BadRecord("LabelName is not in the class descriptions", where, fields.shown(label))
+            photo = photos.row(image, where)
+        except BadRecord as bad:
+            faults.skip(bad)
+            continue
+        if not photo:
+            faults.leave_out(OF_LEFT_OUT, where)
+        elif box[2] <= box[0] or box[3] <= box[1]:
+            faults.leave_out("box without area", where)
+        else:
+            for name in concepts[label]:
+                spool.add(photo, name, box, crowd)
+            faults.read()
+    if labels is not None:
+        _fill_labels(spool, Path(labels), names, photos, faults)
+
+
+def parse_row(row: Mapping[str, str], where: str) -> tuple[str, str, Box, bool]:
+    """(ImageID, LabelName, box, crowd) of a row of boxes.
+
+    Raises:
+        BadRecord: coordinates that are not 0 to 1, the smaller one first; a flag that is not 0, 1 or -1.
+    """
+    return _parse_box([*(row.get(key) or "" for key in _BOX), row.get("IsGroupOf", "-1")], where)
+
+
+def parse_label(row: Mapping[str, str], where: str) -> tuple[str, str, float]:
+    """(ImageID, LabelName, confidence) of a row of image-level labels.
+
+    Raises:
+        BadRecord: a confidence that is not 0 to 1.
+    """
+    return _parse_label([row.get(key) or "" for key in _LABEL], where)
 
 
 def read_classes(classes: Path) -> dict[str, str]:
@@ -56,49 +121,162 @@ def read_classes(classes: Path) -> dict[str, str]:
         UserError: no such file, or a line without a name.
     """
     names = {}
-    for line, row in _rows(Path(classes)):
+    for line, row in csv_rows(Path(classes)):
         # Some copies leave a name's comma unquoted: what follows the first comma is the name.
-        label, name = row[0], ",".join(row[1:])
-        if not name.strip():
-            raise UserError(f"{classes}:{line}: expected LabelName,DisplayName")
+        label, name = row[0].strip(), fold(",".join(row[1:]))
+        try:
+            fields.text(name, "DisplayName", f"{classes}:{line}")
+        except BadRecord as bad:
+            raise UserError(f"{bad}; expected LabelName,DisplayName") from None
         if label != "LabelName":
-            names[label] = fold(name)
+            names[label] = name
     return names
 
 
-def _lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    rows = _rows(path)
-    _, head = next(rows, (1, []))
-    missing = [column for column in ("ImageID", "LabelName", *_CORNERS) if column not in head]
+def read_hierarchy(path: Path) -> dict[str, tuple[str, ...]]:
+    """LabelName -> LabelNames of what the class is a kind of, the root left out.
+
+    Raises:
+        UserError: no such file, or not a tree of {"LabelName", "Subcategory", "Part"}.
+    """
+    root = read_json(path, dict, "the tree of class names")
+    ancestors: dict[str, dict[str, None]] = {}
+    below: list[tuple[object, tuple[str, ...]]] = [(node, ()) for node in _children(root, path)]
+    while below:
+        node, above = below.pop()
+        label = node.get("LabelName") if isinstance(node, dict) else None
+        if not isinstance(label, str):
+            raise UserError(f"{path}: expected an object with a LabelName, not {fields.shown(node)}")
+        ancestors.setdefault(label, {}).update(dict.fromkeys(above))
+        below += [(child, (*above, label)) for child in _children(node, path)]
+        below += [(part, ()) for part in _children(node, path, "Part")]
+    return {label: tuple(found) for label, found in ancestors.items()}
+
+
+def _children(node: dict, path: Path, key: str = "Subcategory") -> list:
+    children = node.get(key, [])
+    if not isinstance(children, list):
+        raise UserError(f"{path}: {key} is a list, not {fields.shown(children)}")
+    return children
+
+
+def _with_ancestors(names: dict[str, str], ancestors: dict[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    """LabelName -> the distinct names that its boxes get, its own first."""
+    found = {}
+    for label, name in names.items():
+        above = (names[one] for one in ancestors.get(label, ()) if one in names)
+        found[label] = list(dict.fromkeys([name, *above]))
+    return found
+
+
+class _Photos:
+    """Rows of the spool by ImageID; a photo that is not there is told once."""
+
+    def __init__(self, spool: Spool, boxes: Path, finder: PhotoFinder):
+        self._spool, self._boxes, self._finder = spool, boxes, finder
+        self._last: tuple[str, int | None] = ("", None)
+
+    def known(self, image: str) -> int | None:
+        """The row, 0 for a photo that was left out, None for one that has no boxes."""
+        if image != self._last[0]:
+            self._last = (image, self._spool.note(self._key(image)))
+        return self._last[1]
+
+    def row(self, image: str, where: str) -> int:
+        """The row, added when it is new; 0 for a photo that was left out.
+
+        Raises:
+            BadRecord: a new photo that is not there.
+        """
+        if self.known(image) is None:
+            self._remember(image, 0)
+            folder = f"train_{image[0]}/" if image[0].isalnum() else ""
+            names = [f"{folder}{image}{suffix}" for suffix in _SUFFIXES]
+            self._remember(image, self._spool.photo(find_any(self._finder, names, where), image))
+        return self._last[1]
+
+    def _remember(self, image: str, row: int) -> None:
+        self._spool.add_note(self._key(image), row)
+        self._last = (image, row)
+
+    def _key(self, image: str) -> str:
+        return f"{self._boxes} image {image}"
+
+
+def _fill_labels(spool: Spool, path: Path, names: dict[str, str], photos: _Photos, faults: Faults) -> None:
+    for where, row in _rows(path, _LABEL, (), faults):
+        try:
+            image, label, confidence = _parse_label(row, where)
+        except BadRecord as bad:
+            faults.skip(bad)
+            continue
+        if confidence < _CONFIDENT:
+            faults.leave_out("label of a confidence below 0.5 (0: verified absent)", where)
+        elif label not in names:
+            faults.leave_out("label that the class descriptions do not name", where)
+        elif not (photo := photos.known(image)):
+            faults.leave_out("label of a photo without boxes", where)
+        else:
+            spool.add_tag(photo, names[label])
+            faults.read()
+
+
+def _rows(
+    path: Path, columns: tuple[str, ...], optional: tuple[str, ...], faults: Faults
+) -> Iterator[tuple[str, Sequence[str]]]:
+    """("file:line", the fields of the columns in their order); an optional column that is not there is "-1"."""
+    rows = csv_rows(path)
+    last, head = next(rows, (1, []))
+    head = [column.strip() for column in head]
+    missing = [column for column in columns if column not in head]
     if missing:
         raise UserError(f"{path}:1: expected the columns of Open Images; {', '.join(missing)} is missing")
-    for line, row in tqdm(rows, desc=f"reading {path.name}", unit="box", delay=2):
-        if len(row) != len(head):
-            raise UserError(f"{path}:{line}: expected {len(head)} columns, not {len(row)}")
-        yield f"{path}:{line}", dict(zip(head, row, strict=True))
+    at = [head.index(column) if column in head else len(head) for column in (*columns, *optional)]
+    pick, width, padded = itemgetter(*at), len(head), max(at) == len(head)
+    for line, row in rows:
+        where = f"{path}:{line}"
+        if len(row) != width:
+            faults.skip(
+                BadRecord("a row has another number of columns than the heading", where, f"{len(row)}")
+            )
+        elif line > last + 1 and any("\n" in field for field in row):
+            faults.skip(BadRecord("a quote that is not closed on its line", where))
+        else:
+            yield where, pick([*row, "-1"] if padded else row)
+        last = line
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _parse_box(row: Sequence[str], where: str) -> tuple[str, str, Box, bool]:
+    image, label, *corners, group = row
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            for row in reader:
-                if row:
-                    yield reader.line_num, row
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a CSV file ({error})") from None
-
-
-def _box(line: dict[str, str], where: str) -> tuple[float, float, float, float]:
-    try:
-        box = tuple(float(line[corner]) for corner in _CORNERS)
+        xmin, xmax, ymin, ymax = map(float, corners)
     except ValueError as error:
-        raise UserError(f"{where}: expected numbers in {', '.join(_CORNERS)} ({error})") from None
-    for corner, value in zip(_CORNERS, box, strict=True):
-        if not 0 <= value <= 1 + _ROUNDING:  # not a number fails too
-            raise UserError(f"{where}: {corner} is {value:g}; expected 0 to 1 (normalised), not pixels")
-    if box[0] > box[2] or box[1] > box[3]:
-        raise UserError(f"{where}: expected XMin <= XMax and YMin <= YMax")
-    return tuple(min(value, 1.0) for value in box)
+        raise BadRecord(f"expected numbers in {', '.join(_BOX[2:])}", where, str(error)) from None
+    if not (0 <= xmin <= xmax <= _MOST and 0 <= ymin <= ymax <= _MOST):  # not a number fails too
+        for corner, value in zip(_BOX[2:], (xmin, xmax, ymin, ymax), strict=True):
+            if not 0 <= value <= _MOST:
+                raise BadRecord("expected 0 to 1 (normalised), not pixels", where, f"{corner} is {value:g}")
+        raise BadRecord("expected XMin <= XMax and YMin <= YMax", where)
+    if xmax > 1 or ymax > 1:
+        xmin, xmax, ymin, ymax = (min(value, 1.0) for value in (xmin, xmax, ymin, ymax))
+    crowd = _FLAGS.get(group)
+    if crowd is None:
+        raise BadRecord("IsGroupOf is 0, 1 or -1", where, fields.shown(group))
+    return _image_id(image, where), label, (ymin, xmin, ymax, xmax), crowd
+
+
+def _parse_label(row: Sequence[str], where: str) -> tuple[str, str, float]:
+    image, label, text = row
+    try:
+        confidence = float(text)
+    except ValueError as error:
+        raise BadRecord("expected a number in Confidence", where, str(error)) from None
+    if not 0 <= confidence <= 1:
+        raise BadRecord("Confidence is 0 to 1", where, f"{confidence:g}")
+    return _image_id(image, where), label, confidence
+
+
+def _image_id(image: str, where: str) -> str:
+    if not image or not image.isprintable():  # bytes that are no UTF-8 are not printable either
+        raise BadRecord("expected an ImageID", where, fields.shown(image))
+    return image

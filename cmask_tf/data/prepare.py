@@ -9,22 +9,23 @@ OUT/concepts.json   {name: {"level", "kind"}} of the test concepts
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cmask_tf.data.claim import claimed, write_json
 from cmask_tf.data.coco import coco_categories, read_coco
-from cmask_tf.data.open_images import add_open_images
-from cmask_tf.data.records import Summary, replaced, write
-from cmask_tf.data.sources import Annotated, Annotations, BoxTable, PhotoFinder
+from cmask_tf.data.open_images import fill_open_images
+from cmask_tf.data.records import INDEX, Summary, write
+from cmask_tf.data.sources import Annotated, Annotations, PhotoFinder
+from cmask_tf.data.spool import Spool
 from cmask_tf.data.tags import read_tags, tag_lines
-from cmask_tf.data.visual_genome import add_visual_genome
+from cmask_tf.data.visual_genome import fill_visual_genome
 from cmask_tf.errors import UserError
+from cmask_tf.faults import BadRecord, Faults
 
 SETS = ("tags", "boxes", "masks", "val")
 CONCEPTS = "concepts.json"
-_SHARD = 1000  # photos in a shard: about 100 MB of web photos
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,23 @@ class _Folder:
         return self.root / "images" / split
 
 
-def prepare(folder: Path, out: Path) -> dict[str, Summary]:
-    """Converts a whole data folder; everything is read and checked before anything is written.
+@dataclass(frozen=True)
+class _Set:
+    """How to read one record set; `files` are the files that it is made from, by the readers' names."""
+
+    read: Callable[[Path, Faults], Annotations]
+    files: dict[str, Path]
+
+
+def prepare(folder: Path, out: Path, strict: bool = False) -> dict[str, Summary]:
+    """Converts a whole data folder, one set after the other; an interrupted run goes on where it stopped.
 
     `openimages/` and `visual_genome/` may be absent; without both there is no OUT/boxes.
 
     Args:
         folder: the data folder.
         out: the folder of record sets; one of the same command is replaced.
+        strict: the first bad record is an error.
 
     Returns:
         Name of each set in `SETS` that was written -> what it holds.
@@ -65,54 +75,93 @@ def prepare(folder: Path, out: Path) -> dict[str, Summary]:
         UserError: a file of the layout is missing, or what the readers raise.
     """
     data = _Folder(Path(folder))
-    readers: dict[str, Callable[[_Folder], Annotations | None]] = {
-        "tags": lambda data: read_tags(data.file("tags", "train.jsonl"), data.root),
-        "boxes": _boxes,
-        "masks": lambda data: read_coco(data.file("coco", "instances_train.json"), data.images("train")),
-        "val": _val,
-    }
-    sets = {name: found for name in SETS if (found := readers[name](data)) is not None}
-    concepts = _concepts(data)
-    with replaced(out, (*SETS, CONCEPTS)) as partial:
+    sets, concepts = _sets(data), _concepts(data)
+    inputs = {name: one.files for name, one in sets.items()} | {"concepts": concepts, "strict": strict}
+    with claimed(out, (*SETS, CONCEPTS), inputs) as partial:
         written = {}
-        for name, found in sets.items():
-            shards = max(1, -(-found.total // _SHARD))
-            written[name] = write(found, partial / name, shards, f"{data.root.name} {name}")
-        concepts = {name: _entry(name, entry, written) for name, entry in concepts.items()}
-        (partial / CONCEPTS).write_text(json.dumps(concepts, indent=1, ensure_ascii=False) + "\n")
+        for name, one in sets.items():
+            if (partial / name / INDEX).is_file():
+                written[name] = Summary.load(partial / name)
+                continue
+            source = f"{data.root.name} {name}"
+            written[name] = write(one.read, partial / name, inputs=one.files, source=source, strict=strict)
+        leveled = {name: _entry(name, entry, written) for name, entry in concepts.items()}
+        write_json(partial / CONCEPTS, leveled, indent=1)
     return written
 
 
-def _boxes(data: _Folder) -> Annotations | None:
-    table = BoxTable(data.images("train"))
+def _sets(data: _Folder) -> dict[str, _Set]:
+    """The sets that the folder has files for, all of which are there."""
+    train, tags = data.images("train"), data.file("tags", "train.jsonl")
+    masks = data.file("coco", "instances_train.json")
+    val = data.file("coco", "concept_masks_val.json")
+    sets = {"tags": _Set(lambda work, faults: read_tags(tags, data.root, work, faults), {"tags": tags})}
+    boxes = _box_files(data)
+    if boxes:
+        files = boxes | {"tags": tags, "images": train}
+        sets["boxes"] = _Set(lambda work, faults: _read_boxes(files, data.root, work, faults), files)
+    sets["masks"] = _Set(
+        lambda work, faults: read_coco(masks, train, work, faults), {"annotations": masks, "images": train}
+    )
+    sets["val"] = _Set(
+        lambda work, faults: _read_val(val, data.images("val"), work, faults),
+        {"annotations": val, "images": data.images("val")},
+    )
+    return sets
+
+
+def _box_files(data: _Folder) -> dict[str, Path]:
+    files = {}
     if (data.root / "openimages").is_dir():
-        boxes = data.one("openimages", "*train-annotations-bbox.csv")
-        add_open_images(table, boxes, data.one("openimages", "*class-descriptions-boxable.csv"))
+        files["boxes"] = data.one("openimages", "*train-annotations-bbox.csv")
+        files["classes"] = data.one("openimages", "*class-descriptions-boxable.csv")
     if (data.root / "visual_genome").is_dir():
+        files["objects"] = data.file("visual_genome", "objects.json")
+        files["image_data"] = data.file("visual_genome", "image_data.json")
         aliases = data.root / "visual_genome" / "object_alias.txt"
-        objects, sizes = (data.file("visual_genome", name) for name in ("objects.json", "image_data.json"))
-        add_visual_genome(table, objects, sizes, aliases if aliases.is_file() else None)
-    photos = set(table.paths())
-    return table.annotations(_tags_of(photos, data)) if photos else None
+        if aliases.is_file():
+            files["aliases"] = aliases
+    return files
 
 
-def _tags_of(photos: set[Path], data: _Folder) -> dict[Path, tuple[str, ...]]:
-    finder, tags = PhotoFinder(data.root), {}
-    for where, image, words in tag_lines(data.file("tags", "train.jsonl")):
-        path = finder.find(image, where)
-        if path in photos:
-            tags[path] = words
-    return tags
+def _read_boxes(files: dict[str, Path], root: Path, work: Path, faults: Faults) -> Annotations:
+    spool, images = Spool(work / "spool.sqlite"), files["images"]
+    if not spool.complete:
+        if "boxes" in files:
+            fill_open_images(spool, files["boxes"], files["classes"], images, faults)
+        if "objects" in files:
+            fill_visual_genome(
+                spool, files["objects"], files["image_data"], images, faults, files.get("aliases")
+            )
+        _add_tags(spool, files["tags"], root)
+        spool.finish(faults)
+    return spool.annotations(faults)
 
 
-def _val(data: _Folder) -> Annotations:
-    found = read_coco(data.file("coco", "concept_masks_val.json"), data.images("val"))
-    return replace(found, items=_tagged(found.items))
+def _add_tags(spool: Spool, tags: Path, root: Path) -> None:
+    """Tags to the photos that have boxes; the set of tags has counted what is bad in the file."""
+    finder, tagged = PhotoFinder(root), set()
+    for line in tag_lines(tags, Faults()):
+        try:
+            photo = spool.has_photo(finder.find(line.image, line.where))
+        except BadRecord:
+            continue
+        if photo is not None and photo not in tagged:
+            tagged.add(photo)
+            for tag in line.tags:
+                spool.add_tag(photo, tag)
 
 
-def _tagged(photos: Iterator[Annotated]) -> Iterator[Annotated]:
-    for photo in photos:
-        yield replace(photo, tags=tuple(sorted({thing.name for thing in photo.objects})))
+def _read_val(annotations: Path, images: Path, work: Path, faults: Faults) -> Annotations:
+    found = read_coco(annotations, images, work, faults)
+    return replace(found, items=lambda start: map(_tagged, found.items(start)))
+
+
+def _tagged(photo: Annotated | BadRecord) -> Annotated | BadRecord:
+    """With its concepts as its tags."""
+    if isinstance(photo, BadRecord):
+        return photo
+    return replace(photo, tags=tuple(sorted({thing.name for thing in photo.objects})))
 
 
 def _concepts(data: _Folder) -> dict[str, dict[str, str]]:

@@ -1,33 +1,31 @@
 """Record sets: a folder of TFRecord shards beside a `dataset.json` that says what they hold.
 
     {"source", "examples", "level": "mask" | "box" | "tag", "concepts": {name: photos},
-     "tags": {name: photos}, "skipped": {reason: objects}, "shards": [file names]}
+     "tags": {name: photos}, "shards": [file names], "read", "bad": {reason: records},
+     "left_out": {reason: records}, "fault_examples": {reason: [text]}}
 
-Photos are copied byte by byte, one at a time, in the source's order; a set appears whole or not at all.
+Photos are copied byte by byte, in the source's order; a set appears whole or not at all, and report.md beside
+it tells a person what is in it. An interrupted conversion goes on where it stopped (`data/claim.py`).
 """
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import shutil
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from fnmatch import fnmatch
-from itertools import islice
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tqdm import tqdm
-
-from cmask_tf.data.sources import Annotated, Annotations
+from cmask_tf.data import conversion
+from cmask_tf.data.claim import CLAIM, claimed, clear, write_json
+from cmask_tf.data.report import REPORT, markdown
+from cmask_tf.data.sources import Annotations
 from cmask_tf.errors import UserError
+from cmask_tf.faults import Faults
 
 INDEX = "dataset.json"
-_FILES = (INDEX, "records-*.tfrecord")
-_ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}  # MPO: a JPEG with a second picture
+CHECK = "check.png"
+SHARD_PHOTOS = 1000  # about 100 MB of web photos
+_FILES = (INDEX, REPORT, CHECK, "records-*.tfrecord")
 
 
 @dataclass(frozen=True)
@@ -35,11 +33,15 @@ class Summary:
     """What a record set holds; the content of its dataset.json.
 
     Attributes:
+        examples: number of photos.
         level: "mask" where any object has one, else "box", else "tag".
         concepts: name of an object -> number of photos that have one.
         tags: tag -> number of photos.
-        skipped: reason -> number of objects that the reader left out.
         shards: file names.
+        read: number of good records (lines, rows, annotations) in the source's files.
+        bad: reason -> number of records, photos among them, that could not be used.
+        left_out: reason -> number of records that are as they should be and of no use.
+        fault_examples: reason, of either -> the first few, a line each.
     """
 
     source: str
@@ -47,8 +49,31 @@ class Summary:
     level: str
     concepts: dict[str, int]
     tags: dict[str, int]
-    skipped: dict[str, int]
     shards: list[str]
+    read: int = 0
+    bad: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    fault_examples: dict[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, directory: Path) -> Summary:
+        """From a record set's dataset.json.
+
+        Raises:
+            UserError: the set is missing or unfinished, or the file is not as it should be.
+        """
+        index = Path(directory) / INDEX
+        if not index.is_file():
+            unfinished = index.parent.with_name(index.parent.name + ".partial").exists()
+            state = "unfinished" if unfinished else "missing"
+            raise UserError(f"{index}: {state}; expected a record set, as `cmask data` writes it")
+        try:
+            values = json.loads(index.read_text(encoding="utf-8"))
+            if "skipped" in values:  # the sets that cmask-tf 0.1 wrote
+                values["left_out"] = values.pop("skipped")
+            return cls(**values)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{index}: not the index of a record set ({error})") from None
 
 
 @dataclass(frozen=True)
@@ -70,14 +95,7 @@ class RecordSet:
             UserError: it is missing, unfinished, or lacks a shard.
         """
         directory = Path(directory)
-        index = directory / INDEX
-        if not index.is_file():
-            state = "unfinished" if directory.with_name(directory.name + ".partial").exists() else "missing"
-            raise UserError(f"{index}: {state}; expected a record set, as `cmask data` writes it")
-        try:
-            summary = Summary(**json.loads(index.read_text()))
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{index}: not the index of a record set ({error})") from None
+        summary = Summary.load(directory)
         for name in summary.shards:
             if not (directory / name).is_file():
                 raise UserError(f"{directory / name}: missing; {INDEX} names it")
@@ -86,111 +104,62 @@ class RecordSet:
         return cls(directory, files, summary.examples, concepts, summary.tags, summary.level)
 
 
-def write(annotated: Iterable[Annotated], out: Path, shards: int = 1, source: str = "") -> Summary:
+def write(
+    read: Callable[[Path, Faults], Annotations],
+    out: Path,
+    *,
+    inputs: dict,
+    source: str,
+    strict: bool = False,
+    shards: int | None = None,
+) -> Summary:
     """Converts photos to a record set. A set that is there already is replaced.
 
     Args:
-        annotated: what a reader returned, or any iterable (held in memory then).
+        read: (work folder, faults) -> the source; what it leaves in the folder it finds again when it is
+            called once more for an interrupted conversion.
         out: the folder to write.
-        shards: the number of files; photos are dealt to them in runs of equal length.
+        inputs: what the set depends on, JSON values and Paths; when any of it changes, also a file's size or
+            time, an interrupted conversion starts over.
         source: where the photos are from, for people.
+        strict: the first bad record is an error.
+        shards: the number of files; by default one for a thousand photos.
 
     Raises:
-        UserError: no photos, one that is broken or not of the annotated size, or `out` holds other files.
+        UserError: no photos, too many bad ones, or `out` holds other files.
+        KeyboardInterrupt: with a line that says how to go on.
     """
-    if not isinstance(annotated, Annotations):
-        annotated = Annotations.of(annotated)
-    if not annotated.total:
-        raise UserError(f"{source or out}: no photos to convert")
-    if shards < 1:
+    if shards is not None and shards < 1:
         raise UserError(f"--shards {shards}: expected 1 or more")
-    with replaced(out, _FILES) as folder:
-        summary = _convert(annotated, folder, shards, source)
-        (folder / INDEX).write_text(json.dumps(asdict(summary), indent=1, ensure_ascii=False) + "\n")
+    claim = inputs | {"source": source, "strict": strict, "shards": shards}
+    with claimed(out, _FILES, claim) as folder:
+        annotated = _read(read, folder, Faults(strict), source or str(out))
+        count = shards or -(-annotated.total // SHARD_PHOTOS)
+        names = [f"records-{shard:05d}-of-{count:05d}.tfrecord" for shard in range(count)]
+        summary = _summary(annotated, conversion.convert(annotated, folder, names, source), names, source)
+        write_json(folder / INDEX, asdict(summary), indent=1)
+        (folder / REPORT).write_text(markdown(asdict(summary)), encoding="utf-8")
+        clear(folder, keep=(CLAIM, INDEX, REPORT, *names))
     return summary
 
 
-@contextmanager
-def replaced(out: Path, files: Sequence[str]) -> Iterator[Path]:
-    """A folder beside `out` to write into, which takes `out`'s place when the block ends well.
-
-    Args:
-        out: the folder that is to be; an older one is removed when it holds nothing but `files`.
-        files: patterns of the names that such a folder may hold.
-
-    Raises:
-        UserError: `out` is a file or holds anything else.
-    """
-    out = Path(out)
-    partial = out.with_name(out.name + ".partial")
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: expected a folder, not a file")
-    for path in out.iterdir() if out.exists() else ():
-        if not any(fnmatch(path.name, pattern) for pattern in files):
-            raise UserError(f"{out}: holds {path.name}; expected a new folder, or one of the same command")
-    shutil.rmtree(partial, ignore_errors=True)
+def _read(read: Callable, folder: Path, faults: Faults, source: str) -> Annotations:
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        if out.exists():
-            shutil.rmtree(out)
-        os.replace(partial, out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror})") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        annotated = read(folder, faults)
+        if not annotated.total:
+            raise UserError(f"{source}: no photos to convert")
+    except Exception:  # nothing is worth keeping before everything is read
+        clear(folder)
+        raise
+    return annotated
 
 
-def _convert(annotated: Annotations, folder: Path, shards: int, source: str) -> Summary:
-    # TensorFlow takes seconds to import: wrong input is told before, and RecordSet does without.
-    import tensorflow as tf
-
-    from cmask_tf.data import schema
-
-    labels = {name: number for number, name in enumerate(annotated.names, 1)}
-    concepts, tags, level = Counter(dict.fromkeys(labels, 0)), Counter(), "tag"
-    names = [f"records-{shard:05d}-of-{shards:05d}.tfrecord" for shard in range(shards)]
-    with tqdm(total=annotated.total, desc=f"writing {source or 'records'}", unit="photo") as bar:
-        for shard, name in enumerate(names):
-            first, end = (number * annotated.total // shards for number in (shard, shard + 1))
-            with tf.io.TFRecordWriter(str(folder / name)) as writer:
-                for photo in islice(annotated, end - first):
-                    writer.write(schema.encode(photo, read_photo(photo), labels))
-                    concepts.update({thing.name for thing in photo.objects})
-                    tags.update(set(photo.tags))
-                    level = _level(photo, level)
-                    bar.update()
-    concepts, tags = dict(sorted(concepts.items())), dict(sorted(tags.items()))
-    return Summary(source, annotated.total, level, concepts, tags, dict(annotated.skipped), names)
-
-
-def _level(photo: Annotated, before: str) -> str:
-    if before == "mask" or any(thing.mask for thing in photo.objects):
-        return "mask"
-    return "box" if photo.objects else before
-
-
-def read_photo(photo: Annotated) -> bytes:
-    """The bytes of a photo's file, with its header and its end checked, not its pixels.
-
-    Raises:
-        UserError: not a JPEG or PNG, truncated, or not of the annotated size.
-    """
-    from PIL import Image
-
-    try:
-        encoded = photo.image.read_bytes()
-        with Image.open(io.BytesIO(encoded)) as image:
-            kind, size = image.format, (image.height, image.width)
-    except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes
-        raise UserError(f"{photo.image}: expected a JPEG or PNG photo ({error})") from None
-    if kind not in _ENDS:
-        raise UserError(f"{photo.image}: expected a JPEG or PNG photo, not {kind}")
-    # Only the second half counts: a thumbnail in the header has an end of its own.
-    if encoded.rfind(_ENDS[kind]) < len(encoded) // 2:
-        raise UserError(f"{photo.image}: truncated; the file stops before the picture does")
-    if size != (photo.height, photo.width):
-        raise UserError(
-            f"{photo.image}: stored as {size[1]} x {size[0]}, annotated as {photo.width} x {photo.height}"
-        )
-    return encoded
+def _summary(annotated: Annotations, whole: conversion.Tally, names: list[str], source: str) -> Summary:
+    faults = Faults()
+    faults.add(annotated.faults.state())
+    read = faults.good
+    faults.add(whole.faults.state())
+    concepts = {name: whole.concepts[name] for name in annotated.names}
+    tags = dict(sorted(whole.tags.items()))
+    counted = dict(sorted(faults.bad.items())), dict(sorted(faults.left_out.items())), faults.examples
+    return Summary(source, whole.photos, whole.level, concepts, tags, names, read, *counted)

@@ -63,7 +63,8 @@ def encode(annotated: Annotated, encoded: bytes, labels: Mapping[str, int] | Non
     if any(thing.mask for thing in objects):
         features[MASKS] = _bytes(_png(thing.mask, height, width) for thing in objects)
         features[HAS_MASK] = _ints(thing.mask is not None for thing in objects)
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True)  # the same photo, the same bytes
 
 
 def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:

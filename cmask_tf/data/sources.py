@@ -23,6 +23,8 @@ from cmask_tf.faults import BadRecord, Faults
 
 Box = tuple[float, float, float, float]
 LEVELS = ("mask", "box", "image", "zero")
+PHOTOS = (".jpg", ".jpeg", ".png")
+NO_PHOTO = "expected a JPEG or PNG photo"
 KINDS = ("object", "stuff", "part", "attribute", "action", "unknown")
 
 
@@ -191,7 +193,7 @@ def image_size(path: Path) -> tuple[int, int]:
     """(height, width) of the stored pixels, from the file's header.
 
     Raises:
-        UserError: the file is not there or not an image.
+        BadRecord: the file is not there or not an image.
     """
     from PIL import Image  # heavy: `cmask --help` must not pay for it
 
@@ -199,9 +201,9 @@ def image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as photo:
             return photo.height, photo.width
     except FileNotFoundError:
-        raise UserError(f"{path}: no such photo") from None
+        raise BadRecord("photo is not there", str(path)) from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes
-        raise UserError(f"{path}: expected a JPEG or PNG photo ({error})") from None
+        raise BadRecord(NO_PHOTO, str(path), str(error)) from None
 
 
 def clip_box(ymin: float, xmin: float, ymax: float, xmax: float) -> Box:

@@ -1,9 +1,10 @@
 """Annotations of any order and number, grouped by photo, in bounded memory.
 
-A public file lists annotations in an order of its own, and two files may speak of one photo. A reader adds what
-it finds to a spool, a temporary SQLite database beside the output, and gets it back photo by photo, in the order
-in which the photos were first mentioned. Memory is SQLite's cache, whatever the size of the file; disk is about
-60 bytes a box and the length of its RLE a mask (COCO's train2017: 300 MB).
+A public file lists annotations in an order of its own, and two files may speak of one photo. A reader adds
+what it finds to a spool, a temporary SQLite database beside the output, and gets it back photo by photo, in
+the order in which the photos were first mentioned. Memory is SQLite's cache and the distinct names, whatever
+the size of the file; disk is about 60 bytes a box, 20 bytes a tag and the length of its RLE a mask (COCO's
+train2017: 300 MB).
 
 A spool that was filled once is not filled again: an interrupted conversion goes on behind it.
 """
@@ -19,7 +20,9 @@ from cmask_tf.data.sources import Annotated, Annotations, Box, Object, image_siz
 from cmask_tf.errors import UserError
 from cmask_tf.faults import BadRecord, Faults
 
-_CACHE_KIB = 65536
+# A killed run's file is thrown away, so nothing is journalled; 64 MiB of cache.
+_PRAGMAS = """pragma journal_mode=off; pragma synchronous=off; pragma temp_store=file;
+pragma cache_size=-65536;"""
 _SCHEMA = """
 create table photo (id integer primary key, path text unique, source_id text, height int, width int);
 create table name (id integer primary key, name text unique);
@@ -28,6 +31,10 @@ create table tag (photo int, name int);
 create table note (key text primary key, value text) without rowid;
 """
 _INDICES = "create index thing_of on thing(photo); create index tag_of on tag(photo);"
+_THINGS = """select n.name, ymin, xmin, ymax, xmax, crowd, rle from thing join name n on n.id = thing.name
+where photo = ? order by thing.rowid"""
+_TAGS = """select n.name from tag join name n on n.id = tag.name
+where photo = ? group by tag.name order by min(tag.rowid)"""
 
 
 class Spool:
@@ -42,24 +49,25 @@ class Spool:
 
     def __init__(self, file: Path):
         file = Path(file)
-        self.complete = False
+        self._names: dict[str, int] = {}
         try:
-            if file.exists():
-                self._open(file)
-                self.complete = self.note("complete") is not None
+            self.complete = file.exists() and self._open(file)
             if not self.complete:
                 file.unlink(missing_ok=True)
                 self._open(file)
                 self._database.executescript(_SCHEMA)
+                self._database.execute("begin")
         except (OSError, sqlite3.Error) as error:
             raise UserError(f"{file}: cannot be written ({error})") from None
-        self._names: dict[str, int] = {}
 
-    def _open(self, file: Path) -> None:
+    def _open(self, file: Path) -> bool:
+        """Connects; returns whether the database was filled to the end."""
         self._database = sqlite3.connect(file, isolation_level=None)
-        for pragma in ("journal_mode=off", "synchronous=off", "temp_store=file", f"cache_size=-{_CACHE_KIB}"):
-            self._database.execute(f"pragma {pragma}")
-        self._database.execute("begin")
+        try:
+            self._database.executescript(_PRAGMAS)
+            return self.note("complete") is not None
+        except sqlite3.DatabaseError:  # what a killed run left need not be a database
+            return False
 
     def add_note(self, key: str, value) -> None:
         """Remembers a JSON value that a reader looks up later by key; the last one of a key stays."""
@@ -67,10 +75,7 @@ class Spool:
 
     def note(self, key: str):
         """The value of a key, or None."""
-        try:
-            row = self._database.execute("select value from note where key = ?", (key,)).fetchone()
-        except sqlite3.DatabaseError:  # no such table: the run that made the file was stopped at once
-            return None
+        row = self._database.execute("select value from note where key = ?", (key,)).fetchone()
         return None if row is None else json.loads(row[0])
 
     def photo(self, path: Path, source_id: str, size: tuple[int, int] | None = None) -> int:
@@ -129,9 +134,8 @@ class Spool:
             UserError: too much of the source is faulty.
         """
         faults.check()
-        self._database.executescript(_INDICES)
+        self._database.executescript(_INDICES)  # ends the transaction first
         self.add_note("complete", faults.state())
-        self._database.execute("commit")
         self.complete = True
 
     def annotations(self, faults: Faults) -> Annotations:
@@ -154,23 +158,16 @@ class Spool:
             path = Path(text)
             try:
                 size = (height, width) if height else image_size(path)
-            except UserError as error:
-                yield BadRecord("photo that cannot be read", str(path), str(error))
+            except BadRecord as bad:
+                yield bad
                 continue
-            tags = run(
-                "select distinct n.name from tag join name n on n.id = tag.name where photo = ?", (row,)
-            )
+            tags = run(_TAGS, (row,))
             words = tuple(word for (word,) in tags)
             yield Annotated(path, source_id, *size, self._objects(row, size), words)
 
     def _objects(self, photo: int, size: tuple[int, int]) -> tuple[Object, ...]:
-        found = self._database.execute(
-            "select n.name, ymin, xmin, ymax, xmax, crowd, rle from thing join name n on n.id = thing.name"
-            " where photo = ? order by thing.rowid",
-            (photo,),
-        )
         objects = []
-        for name, *box, crowd, counts in found:
+        for name, *box, crowd, counts in self._database.execute(_THINGS, (photo,)):
             mask = None if counts is None else {"size": list(size), "counts": counts}
             objects.append(Object(name, None if box[0] is None else tuple(box), mask, bool(crowd)))
         return tuple(objects)

@@ -1,70 +1,160 @@
 """Visual Genome objects (OIVG-750, paper section 3): boxes in pixels with free names.
 
-Reads objects.json of version 1.2 and of its relatives (`name` for `names`, `id` for `image_id`). Of several
-names the first counts; the aliases file folds a name to the first one of its line. Both JSON files are held
-in memory while they are read.
+Reads objects.json and image_data.json of version 1.0 to 1.4 (`name` for `names`, `id` for `image_id`, objects as a list
+or by their ids). Synsets, merged ids and scores are not read. Both files are streamed: 400 MB take about half a minute.
 """
 
 from __future__ import annotations
 
-import math
+import unicodedata
+from dataclasses import dataclass
 from pathlib import Path
 
-from cmask_tf.data.sources import Annotations, Box, BoxTable, clip_box, read_json, read_text
+from cmask_tf.data import fields
+from cmask_tf.data.filling import OF_LEFT_OUT, add_photo, find_any, through_spool
+from cmask_tf.data.sources import Annotations, PhotoFinder, clip_box, read_text
+from cmask_tf.data.spool import Spool
+from cmask_tf.data.streams import json_entries
 from cmask_tf.errors import UserError
+from cmask_tf.faults import BadRecord, Faults
 from cmask_tf.vocabulary.text import fold
+
+_IDS = ("image_id", "id")
+
+
+@dataclass(frozen=True)
+class Thing:
+    """An object as the file has it: its distinct cleaned names, and (x, y, width, height) in px of any sign."""
+
+    names: tuple[str, ...]
+    box: tuple[float, float, float, float]
+    where: str
 
 
 def read_visual_genome(
-    objects: Path, image_data: Path, images: Path, aliases: Path | None = None
+    objects: Path, image_data: Path, images: Path, work: Path, faults: Faults, aliases: Path | None = None
 ) -> Annotations:
-    """Every photo of a Visual Genome objects file. Boxes are cut to the photo.
+    """Every photo of a Visual Genome objects file, in its order. Boxes are cut to the photo.
+
+    An object with several names becomes one object for each distinct concept among them.
 
     Args:
-        objects: objects.json.
+        objects: objects.json, also .gz.
         image_data: image_data.json: the sizes and URLs of the photos.
         images: the folder of photos, with or without the folders of the URL (VG_100K, VG_100K_2).
+        work: a folder for the spool; what an earlier run finished there is taken as it is.
+        faults: counts what is bad.
         aliases: object_alias.txt: a line a concept, names between commas, the concept's own name first.
 
     Raises:
-        UserError: a photo is not there, or a record is not as Visual Genome's are.
+        UserError: the files are not as Visual Genome's are, or too many of their records.
     """
-    table = BoxTable(images)
-    add_visual_genome(table, objects, image_data, aliases)
-    return table.annotations()
+    return through_spool(
+        work, faults, lambda spool: fill_visual_genome(spool, objects, image_data, images, faults, aliases)
+    )
 
 
-def add_visual_genome(table: BoxTable, objects: Path, image_data: Path, aliases: Path | None = None) -> None:
-    """Reads the boxes into a table; see `read_visual_genome`."""
+def fill_visual_genome(
+    spool: Spool, objects: Path, image_data: Path, images: Path, faults: Faults, aliases: Path | None = None
+) -> None:
+    """Reads the boxes into a spool; see `read_visual_genome`."""
+    objects, image_data, finder = Path(objects), Path(image_data), PhotoFinder(images)
     canonical = read_aliases(aliases) if aliases else {}
-    sizes = _image_data(Path(image_data))
-    for record in read_json(objects, list, "a list of images with objects"):
-        number = _image_id(record, objects)
-        where = f"{objects}: image {number}"
-        if number not in sizes:
-            raise UserError(f"{where}: not in {image_data}")
-        url, height, width = sizes[number]
-        row = table.photo(table.finder.find(url, where), str(number))
-        things = record.get("objects")
-        if not isinstance(things, list):
-            raise UserError(f"{where}: expected a list of objects")
-        for thing in things:
-            name = _name(thing, where)
-            if name:
-                table.add(row, canonical.get(name, name), _box(thing, height, width, where))
-            else:
-                table.skipped["object without a name"] += 1
+    _fill_sizes(spool, image_data, faults)
+    for number, record in enumerate(json_entries(objects), 1):
+        where = fields.place(objects, "image", record, _IDS, number)
+        try:
+            things = parse_objects(record, where)
+        except BadRecord as bad:
+            faults.skip(bad)
+            continue
+        try:
+            photo = _photo(spool, record, image_data, finder, where)
+        except BadRecord as bad:
+            faults.skip(bad)
+            for thing in things:
+                faults.leave_out(OF_LEFT_OUT, thing.where)
+        else:
+            for thing in things:
+                _fill_thing(spool, photo, thing, canonical, faults)
+
+
+def parse_size(record: object, where: str) -> tuple[str, str, int, int]:
+    """(image id, URL or file name, height, width in px) of a record of image_data.json.
+
+    Raises:
+        BadRecord: it has no id or no size.
+    """
+    record = fields.mapping(record, where)
+    number = fields.identifier(record, _IDS, where)
+    height, width = fields.size(record, where)
+    url = f"{number}.jpg" if record.get("url") is None else fields.text(record["url"], "url", where)
+    return number, url, height, width
+
+
+def parse_objects(record: object, where: str) -> list[Thing | BadRecord]:
+    """The objects of a record of objects.json; a broken one is its BadRecord, in its place.
+
+    Raises:
+        BadRecord: the record has no id, or no objects.
+    """
+    record = fields.mapping(record, where)
+    fields.identifier(record, _IDS, where)
+    things = record.get("objects")
+    if isinstance(things, dict):
+        things = list(things.values())
+    if not isinstance(things, list):
+        raise BadRecord("expected a list of objects", where, fields.shown(things))
+    found: list[Thing | BadRecord] = []
+    for number, thing in enumerate(things, 1):
+        try:
+            found.append(
+                parse_object(thing, fields.place(where, "object", thing, ("object_id", "id"), number))
+            )
+        except BadRecord as bad:
+            found.append(bad)
+    return found
+
+
+def parse_object(thing: object, where: str) -> Thing:
+    """One object; its names may be none.
+
+    Raises:
+        BadRecord: names that are no texts, or no box in px.
+    """
+    thing = fields.mapping(thing, where)
+    names = thing.get("names", thing.get("name", []))
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BadRecord("names is a list of texts", where, fields.shown(names))
+    box = tuple(thing.get(key) for key in "xywh")
+    if not all(map(fields.is_pixels, box)):
+        raise BadRecord("expected x, y, w, h in pixels", where, fields.shown(box))
+    cleaned = (clean(fields.text(name, "names", where)) for name in names if name.strip())
+    return Thing(tuple(dict.fromkeys(filter(None, cleaned))), box, where)
+
+
+def clean(name: str) -> str:
+    """A folded name without the punctuation around it: " A man." is "a man". Cleaning twice changes nothing."""
+    name, before = fold(name), None
+    while name != before:
+        before = name
+        if name and unicodedata.category(name[0])[0] == "P":
+            name = name[1:].strip()
+        if name and unicodedata.category(name[-1])[0] == "P":
+            name = name[:-1].strip()
+    return name
 
 
 def read_aliases(path: Path) -> dict[str, str]:
-    """Folded alias -> folded name of its concept. A name in several lines belongs to the first.
+    """Cleaned alias -> cleaned name of its concept. A name in several lines belongs to the first.
 
     Raises:
         UserError: no such file, or a line that begins with a comma.
     """
     canonical: dict[str, str] = {}
     for number, line in enumerate(read_text(path).splitlines(), 1):
-        names = [fold(name) for name in line.split(",")]
+        names = [clean(name) for name in line.split(",")]
         if line.strip() and not names[0]:
             raise UserError(f"{path}:{number}: expected the concept's own name first")
         for name in filter(None, names):
@@ -72,41 +162,58 @@ def read_aliases(path: Path) -> dict[str, str]:
     return canonical
 
 
-def _image_data(path: Path) -> dict[int, tuple[str, int, int]]:
-    sizes = {}
-    for record in read_json(path, list, "a list of images"):
-        number = _image_id(record, path)
-        height, width = record.get("height"), record.get("width")
-        if not all(isinstance(side, int) and side > 0 for side in (height, width)):
-            raise UserError(f"{path}: image {number}: expected height and width in pixels")
-        url = record.get("url") or f"{number}.jpg"
-        if not isinstance(url, str):
-            raise UserError(f"{path}: image {number}: expected url, a text")
-        sizes[number] = url, height, width
-    return sizes
+def _fill_sizes(spool: Spool, path: Path, faults: Faults) -> None:
+    for number, record in enumerate(json_entries(path), 1):
+        try:
+            where = fields.place(path, "image", record, _IDS, number)
+            image, *photo = parse_size(record, where)
+            if spool.note(_key(path, image)) is not None:
+                raise BadRecord("expected one entry an image id", where)
+        except BadRecord as bad:
+            faults.skip(bad)
+        else:
+            spool.add_note(_key(path, image), photo)
 
 
-def _image_id(record: dict, path: Path) -> int:
-    number = record.get("image_id", record.get("id")) if isinstance(record, dict) else None
-    if not isinstance(number, int):
-        raise UserError(f"{path}: expected image_id, a number, in {record!r:.80}")
-    return number
+def _photo(
+    spool: Spool, record: dict, image_data: Path, finder: PhotoFinder, where: str
+) -> tuple[int, int, int]:
+    """(row, height, width) of a record's photo; the row is looked up once."""
+    number = fields.identifier(record, _IDS, where)
+    key = _key(image_data, number)
+    known = spool.note(key)
+    if known is None:
+        raise BadRecord("image is not in the image data", where, f"expected in {image_data}")
+    given, height, width = known
+    if isinstance(given, str):
+        path = find_any(finder, (given,), where)
+        given = add_photo(spool, path, number, (height, width), where)
+        spool.add_note(key, (given, height, width))
+    return given, height, width
 
 
-def _name(thing: dict, where: str) -> str:
-    if not isinstance(thing, dict):
-        raise UserError(f"{where}: expected an object, not {thing!r:.80}")
-    names = thing.get("names", thing.get("name", []))
-    names = [names] if isinstance(names, str) else names
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{where}: object {thing.get('object_id')}: names is a list of texts")
-    return next(filter(None, map(fold, names)), "")
+def _fill_thing(
+    spool: Spool,
+    photo: tuple[int, int, int],
+    thing: Thing | BadRecord,
+    canonical: dict[str, str],
+    faults: Faults,
+) -> None:
+    if isinstance(thing, BadRecord):
+        faults.skip(thing)
+        return
+    row, height, width = photo
+    x, y, wide, high = thing.box
+    box = clip_box(y / height, x / width, (y + high) / height, (x + wide) / width)
+    if not thing.names:
+        faults.leave_out("object without a name", thing.where)
+    elif box[2] <= box[0] or box[3] <= box[1]:
+        faults.leave_out("box without area", thing.where)
+    else:
+        for name in dict.fromkeys(canonical.get(name, name) for name in thing.names):
+            spool.add(row, name, box)
+        faults.read()
 
 
-def _box(thing: dict, height: int, width: int, where: str) -> Box:
-    values = [thing.get(key) for key in "xywh"]
-    # json reads NaN and Infinity
-    if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
-        raise UserError(f"{where}: object {thing.get('object_id')}: expected x, y, w, h in pixels")
-    x, y, w, h = values
-    return clip_box(y / height, x / width, (y + h) / height, (x + w) / width)
+def _key(path: Path, image: str) -> str:
+    return f"{path} image {image}"

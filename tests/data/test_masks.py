@@ -7,6 +7,7 @@ from pycocotools import mask as rle
 
 from cmask_tf.data.masks import read_masks
 from cmask_tf.errors import UserError
+from cmask_tf.faults import Faults
 
 MASK = np.zeros((8, 10), np.uint8)
 MASK[2:5, 3:7] = 1
@@ -23,101 +24,141 @@ def folders(tmp_path):
     return images, masks
 
 
+@pytest.fixture
+def read(folders, tmp_path):
+    def reading(strict=False):
+        work = tmp_path / "work"
+        work.mkdir(exist_ok=True)
+        (work / "spool.sqlite").unlink(missing_ok=True)
+        return read_masks(*folders, work, Faults(strict))
+
+    return reading
+
+
 def save(path, values):
     path.parent.mkdir(exist_ok=True)
     Image.fromarray(values).save(path)
 
 
-@pytest.mark.parametrize("name", ["a.red-hat.png", "a/red hat.png", "a/Red_Hat.png"])
+def only(found):
+    (photo,) = found.items(0)
+    return photo
+
+
+@pytest.mark.parametrize("name", ["a.red-hat.png", "a/red hat.png", "a/Red_Hat.png", "a/red hat.PNG"])
 @pytest.mark.parametrize("scale", [1, 255, 128])
-def test_one_png_a_concept(folders, name, scale):
-    images, masks = folders
-    save(masks / name, MASK * scale)
-    (photo,) = read_masks(images, masks)
+def test_one_png_a_concept(folders, read, name, scale):
+    save(folders[1] / name, MASK * scale)
+    photo = only(read())
     (thing,) = photo.objects
-    assert (thing.name, photo.source_id) == ("red hat", "a")
+    assert (thing.name, photo.source_id, photo.height, photo.width) == ("red hat", "a", 8, 10)
     np.testing.assert_array_equal(rle.decode(thing.mask), MASK)
     assert thing.box == pytest.approx((2 / 8, 3 / 10, 5 / 8, 7 / 10), abs=1e-6)
 
 
-def test_a_probability_map_is_cut_at_one_half(folders):
-    images, masks = folders
-    save(masks / "a.hat.png", np.where(MASK, 128, 127).astype(np.uint8))
-    np.testing.assert_array_equal(rle.decode(next(read_masks(images, masks)).objects[0].mask), MASK)
+def test_a_probability_map_is_cut_at_one_half(folders, read):
+    save(folders[1] / "a.hat.png", np.where(MASK, 128, 127).astype(np.uint8))
+    np.testing.assert_array_equal(rle.decode(only(read()).objects[0].mask), MASK)
 
 
 @pytest.mark.parametrize("mode", ["L", "P"])
-def test_label_maps(folders, mode):
-    images, masks = folders
+def test_label_maps(folders, read, mode):
     picture = Image.fromarray(LABELS)
     if mode == "P":
         picture = Image.frombytes("P", (10, 8), LABELS.tobytes())
         picture.putpalette(list(range(256)) * 3)
-    picture.save(masks / "a.png")
-    (masks / "labels.txt").write_text("0 background\n1 dog\n3 Red Hat\n")
-    found = read_masks(images, masks)
+    picture.save(folders[1] / "a.png")
+    (folders[1] / "labels.txt").write_text("0 background\n1 dog\n3 Red Hat\n4 nowhere\n")
+    found = read()
     assert found.names == ("dog", "red hat")
-    pixels = {thing.name: rle.decode(thing.mask) for thing in next(found).objects}
+    pixels = {thing.name: rle.decode(thing.mask) for thing in only(found).objects}
     np.testing.assert_array_equal(pixels["red hat"], LABELS == 3)
     np.testing.assert_array_equal(pixels["dog"], LABELS == 1)
 
 
-def test_255_in_a_label_map_is_unknown(folders):
-    images, masks = folders
-    save(masks / "a.png", np.where(MASK, 1, 255).astype(np.uint8))
-    (masks / "labels.txt").write_text("1 dog\n")
-    assert [thing.name for thing in next(read_masks(images, masks)).objects] == ["dog"]
+def test_255_in_a_label_map_is_unknown(folders, read):
+    save(folders[1] / "a.png", np.where(MASK, 1, 255).astype(np.uint8))
+    (folders[1] / "labels.txt").write_text("1 dog\n")
+    assert [thing.name for thing in only(read()).objects] == ["dog"]
 
 
-def test_a_label_without_a_name_is_told(folders):
-    images, masks = folders
+def test_masks_of_one_photo_in_both_forms_are_one_record(folders, read):
+    Image.new("RGB", (10, 8)).save(folders[0] / "b.png")
+    for name in ("a.hat.png", "b.sky.png", "a/dog.png", "b/cat.png"):
+        save(folders[1] / name, MASK)
+    found = [(photo.source_id, [thing.name for thing in photo.objects]) for photo in read().items(0)]
+    assert found == [("a", ["hat", "dog"]), ("b", ["sky", "cat"])]
+
+
+def test_an_empty_mask_is_left_out_and_counted(folders, read):
+    save(folders[1] / "a.hat.png", MASK * 0)
+    found = read()
+    assert only(found).objects == ()
+    assert found.faults.left_out == {"mask without a pixel": 1}
+
+
+def test_other_files_are_left_out_and_counted(folders, read):
+    save(folders[1] / "a.hat.png", MASK)
+    (folders[1] / "labels.txt").write_text("1 dog\n")
+    (folders[1] / "a.json").write_text("{}")
+    assert read().faults.left_out == {"file that is no PNG": 1}
+
+
+def test_wrong_folders_are_told(folders, read, tmp_path):
+    with pytest.raises(UserError, match="masks: no PNG file"):
+        read()
+    with pytest.raises(UserError, match="none: no such folder of masks"):
+        read_masks(folders[0], tmp_path / "none", tmp_path, Faults())
+
+
+def without_a_name(masks):
     save(masks / "a.png", LABELS)
     (masks / "labels.txt").write_text("1 dog\n")
-    with pytest.raises(UserError, match="a.png: value 3 has no name in .*labels.txt"):
-        read_masks(images, masks)
 
 
-def test_an_empty_mask_is_left_out_and_counted(folders):
-    images, masks = folders
-    save(masks / "a.hat.png", MASK * 0)
-    found = read_masks(images, masks)
-    assert next(found).objects == ()
-    assert found.skipped == {"mask without a pixel": 1}
+BAD = {
+    "b.hat.png: no photo has this mask": lambda masks: save(masks / "b.hat.png", MASK),
+    "a.hat.png: mask of another size .*8 x 10, the photo 10 x 8": lambda masks: save(
+        masks / "a.hat.png", MASK.T.copy()
+    ),
+    "a.hat.png: expected one channel": lambda masks: save(
+        masks / "a.hat.png", np.zeros((8, 10, 3), np.uint8)
+    ),
+    "a.hat.png: not a PNG": lambda masks: (masks / "a.hat.png").write_bytes(b"\x89PNG but not really"),
+    "a.png: value that has no name in labels.txt .value 3": without_a_name,
+    "a._.png: expected a concept in the file's name": lambda masks: save(masks / "a._.png", MASK),
+}
 
 
-def test_wrong_folders_are_told(folders, tmp_path):
-    images, masks = folders
-    with pytest.raises(UserError, match="masks: no PNG file"):
-        read_masks(images, masks)
-    with pytest.raises(UserError, match="none: no such folder of masks"):
-        read_masks(images, tmp_path / "none")
+@pytest.mark.parametrize("message", BAD)
+def test_a_bad_mask_is_told_where_it_is_all_there_is(folders, read, message):
+    BAD[message](folders[1])
+    with pytest.raises(UserError, match=message):
+        read()
 
 
-def test_a_mask_of_no_photo_is_told(folders):
-    images, masks = folders
-    save(masks / "b.hat.png", MASK)
-    with pytest.raises(UserError, match="b.hat.png: no photo has this mask"):
-        read_masks(images, masks)
+@pytest.mark.parametrize("message", BAD)
+def test_of_many_masks_a_bad_one_is_skipped_and_counted(folders, read, message):
+    for number in range(10):
+        save(folders[1] / "a" / f"good {number}.png", MASK)
+    BAD[message](folders[1])
+    found = read()
+    assert [thing.name for thing in only(found).objects] == [f"good {number}" for number in range(10)]
+    assert (found.faults.good, found.faults.bad.total()) == (10, 1)
+    with pytest.raises(UserError, match=message):
+        read(strict=True)
 
 
-def test_a_mask_of_another_size_is_told(folders):
-    images, masks = folders
-    save(masks / "a.hat.png", MASK.T.copy())
-    with pytest.raises(UserError, match="a.hat.png: expected the size of .*a.jpg, 10 x 8"):
-        read_masks(images, masks)
-
-
-def test_a_mask_in_colour_is_told(folders):
-    images, masks = folders
-    save(masks / "a.hat.png", np.zeros((8, 10, 3), np.uint8))
-    with pytest.raises(UserError, match="a.hat.png: expected one channel"):
-        read_masks(images, masks)
+def test_a_mask_that_two_photos_may_have_is_bad(folders, read):
+    Image.new("RGB", (10, 8)).save(folders[0] / "a.png")
+    save(folders[1] / "a.hat.png", MASK)
+    with pytest.raises(UserError, match="a.hat.png: two photos have the name"):
+        read()
 
 
 @pytest.mark.parametrize("text", ["x hat\n", "3\n"])
-def test_a_broken_line_of_labels_is_told(folders, text):
-    images, masks = folders
-    save(masks / "a.png", LABELS)
-    (masks / "labels.txt").write_text(text)
+def test_a_broken_line_of_labels_is_told(folders, read, text):
+    save(folders[1] / "a.png", LABELS)
+    (folders[1] / "labels.txt").write_text(text)
     with pytest.raises(UserError, match="labels.txt:1: expected a number and a name"):
-        read_masks(images, masks)
+        read()

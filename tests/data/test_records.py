@@ -1,6 +1,8 @@
 """Record sets: whole or not at all, and equal to their source."""
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,10 +10,11 @@ import tensorflow as tf
 from PIL import Image
 from pycocotools import mask as rle
 
+from cmask_tf.data import records as data_records
 from cmask_tf.data import schema
 from cmask_tf.data.coco import read_coco
-from cmask_tf.data.records import RecordSet, write
-from cmask_tf.data.sources import Annotated, Object
+from cmask_tf.data.records import RecordSet
+from cmask_tf.data.sources import Annotated, Annotations, Object
 from cmask_tf.errors import UserError
 
 BOX = (0.25, 0.3, 0.625, 0.7)
@@ -30,6 +33,15 @@ def photos(folder, count=5, **changes):
     return made
 
 
+def write(photos, out, shards=None, source="", strict=False):
+    """Of photos made in Python."""
+
+    def source_of(work, faults):
+        return replace(Annotations.of(photos), faults=faults)
+
+    return data_records.write(source_of, out, inputs={}, source=source, strict=strict, shards=shards)
+
+
 def read(directory):
     return [schema.parse(s) for s in tf.data.TFRecordDataset(RecordSet.open(directory).files)]
 
@@ -41,7 +53,7 @@ def names_in(folder):
 @pytest.mark.parametrize("shards", [1, 2, 4, 7])
 def test_every_photo_is_in_one_shard_in_order_with_its_own_bytes(tmp_path, shards):
     source = photos(tmp_path / "in")
-    write(iter(source), tmp_path / "out", shards)
+    write(source, tmp_path / "out", shards)
     files = RecordSet.open(tmp_path / "out").files
     assert [f.rsplit("/", 1)[1] for f in files] == [
         f"records-{i:05d}-of-{shards:05d}.tfrecord" for i in range(shards)
@@ -66,8 +78,11 @@ def test_the_index_counts_photos_not_objects(tmp_path):
         "level": "box",
         "concepts": {"ant": 2, "dog": 2},
         "tags": {"sky": 5} | {f"tag {i}": 1 for i in range(5)},
-        "skipped": {},
         "shards": ["records-00000-of-00001.tfrecord"],
+        "read": 0,
+        "bad": {},
+        "left_out": {},
+        "fault_examples": {},
     }
     assert (summary.examples, summary.concepts) == (5, index["concepts"])
     records = RecordSet.open(tmp_path / "out")
@@ -115,7 +130,8 @@ def test_coco_file_to_records_and_back(tmp_path):
         ],
     }
     (tmp_path / "coco.json").write_text(json.dumps(values))
-    write(read_coco(tmp_path / "coco.json", tmp_path / "in"), tmp_path / "out")
+    source = partial(read_coco, tmp_path / "coco.json", tmp_path / "in")
+    data_records.write(source, tmp_path / "out", inputs={}, source="coco")
     (record,) = read(tmp_path / "out")
     truth = [rle.decode(rle.merge(rle.frPyObjects([polygon], 8, 10))), hole]
     truth.append(rle.decode(rle.frPyObjects(crowd, 8, 10)))
@@ -148,17 +164,54 @@ def broken(path):
         ("gif", "expected a JPEG or PNG photo"),
     ],
 )
-def test_a_broken_photo_is_named_and_nothing_stays(tmp_path, kind, told):
+def test_a_broken_photo_is_named_and_no_set_is_there(tmp_path, kind, told):
     source = photos(tmp_path / "in")
     source[3].image.write_bytes(broken(source[3].image)[kind])
     with pytest.raises(UserError) as error:
         write(source, tmp_path / "out")
     assert str(error.value).startswith(f"{source[3].image}: {told}")
-    assert names_in(tmp_path) == ["in"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_broken_photo_in_many_is_skipped_counted_and_reported(tmp_path):
+    source = photos(tmp_path / "in", 12)
+    source[3].image.write_bytes(b"this is not a picture")
+    summary = write(source, tmp_path / "out", 3)
+    assert [r["source_id"].numpy().decode() for r in read(tmp_path / "out")] == [
+        f"p{i}" for i in range(12) if i != 3
+    ]
+    ((reason, count),) = summary.bad.items()
+    assert (summary.examples, reason, count) == (11, "expected a JPEG or PNG photo", 1)
+    assert summary.concepts == {"ant": 5, "dog": 5}
+    (example,) = summary.fault_examples[reason]
+    assert example.startswith(f"{source[3].image}: {reason} (")
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert f"| {reason} | 1 |" in report and f"- {example}" in report
+    assert "| dog | 5 |" in report and "| sky | 11 |" in report
+
+
+def test_when_strict_one_broken_photo_is_an_error(tmp_path):
+    source = photos(tmp_path / "in", 12)
+    source[3].image.write_bytes(b"this is not a picture")
+    with pytest.raises(UserError, match="p3.jpg: expected a JPEG or PNG photo"):
+        write(source, tmp_path / "out", strict=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_photos_that_were_mended_are_read_by_the_next_run(tmp_path):
+    source = photos(tmp_path / "in")
+    whole = source[3].image.read_bytes()
+    source[3].image.write_bytes(b"broken")
+    with pytest.raises(UserError):
+        write(source, tmp_path / "out", 5)
+    source[3].image.write_bytes(whole)
+    assert (write(source, tmp_path / "out", 5).examples, names_in(tmp_path)) == (5, ["in", "out"])
 
 
 def test_a_photo_of_another_size_than_annotated_is_named(tmp_path):
-    with pytest.raises(UserError, match="p0.jpg: stored as 10 x 8, annotated as 8 x 10"):
+    with pytest.raises(
+        UserError, match="p0.jpg: photo of another size .*stored as 10 x 8, annotated as 8 x 10"
+    ):
         write(photos(tmp_path / "in", height=10, width=8), tmp_path / "out")
 
 
@@ -181,7 +234,7 @@ def test_a_set_is_replaced_only_when_the_new_one_is_whole(tmp_path):
     assert RecordSet.open(tmp_path / "out").examples == 2
     write(source[:3], tmp_path / "out")
     assert RecordSet.open(tmp_path / "out").examples == 3
-    assert names_in(tmp_path / "out") == ["dataset.json", "records-00000-of-00001.tfrecord"]
+    assert names_in(tmp_path / "out") == ["dataset.json", "records-00000-of-00001.tfrecord", "report.md"]
 
 
 def test_a_folder_with_other_files_is_never_replaced(tmp_path):
@@ -199,7 +252,18 @@ def test_what_a_killed_run_left_is_cleared(tmp_path):
         RecordSet.open(tmp_path / "out")
     write(photos(tmp_path / "in"), tmp_path / "out")
     assert names_in(tmp_path) == ["in", "out"]
-    assert len(names_in(tmp_path / "out")) == 2
+    assert len(names_in(tmp_path / "out")) == 3
+
+
+def test_a_set_of_the_earlier_form_opens(tmp_path):
+    """Its index counts "skipped" objects and has no faults."""
+    write(photos(tmp_path / "in"), tmp_path / "out")
+    index = tmp_path / "out" / "dataset.json"
+    new = ("read", "bad", "left_out", "fault_examples")
+    values = {key: value for key, value in json.loads(index.read_text()).items() if key not in new}
+    index.write_text(json.dumps(values | {"skipped": {"box without area": 2}}))
+    assert RecordSet.open(tmp_path / "out").examples == 5
+    assert data_records.Summary.load(tmp_path / "out").left_out == {"box without area": 2}
 
 
 def test_opening_what_is_missing_or_broken_is_told(tmp_path):
@@ -212,6 +276,11 @@ def test_opening_what_is_missing_or_broken_is_told(tmp_path):
     (tmp_path / "out" / "dataset.json").write_text("{}")
     with pytest.raises(UserError, match="dataset.json: not the index"):
         RecordSet.open(tmp_path / "out")
+
+
+def test_by_default_there_is_a_shard_for_a_thousand_photos(tmp_path, monkeypatch):
+    monkeypatch.setattr(data_records, "SHARD_PHOTOS", 2)
+    assert len(write(photos(tmp_path / "in"), tmp_path / "out").shards) == 3
 
 
 @pytest.mark.parametrize("count, shards, message", [(0, 1, "no photos"), (1, 0, "--shards 0")])

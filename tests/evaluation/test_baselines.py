@@ -7,7 +7,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from cmask_tf.data import records
-from cmask_tf.data.sources import Annotated, Object
+from cmask_tf.data.sources import Annotated, Annotations, Object
 from cmask_tf.errors import UserError
 from cmask_tf.evaluation.baselines import PositionPrior, whole_image
 from cmask_tf.evaluation.evaluate import evaluate
@@ -34,12 +34,15 @@ def training(tmp_path_factory):
     dresses.append(
         annotated(Object("dress", BOX_TOP, coded(TOP & LEFT)), Object("zeppelin", BOX_TOP, coded(~TOP)))
     )
-    records.write(dresses, folder / "masks")
+    write_set(dresses, folder / "masks")
     pieces = annotated(Object("hair", (0.0, 0.0, 0.5, 0.5)), Object("hair", (0.5, 0.0, 1.0, 0.5)))
-    records.write(
-        [annotated(Object("hair", BOX_LEFT)), pieces, annotated(Object("dress", BOX_TOP))], folder / "boxes"
-    )
+    boxed = [annotated(Object("hair", BOX_LEFT)), pieces, annotated(Object("dress", BOX_TOP))]
+    write_set(boxed, folder / "boxes")
     return folder
+
+
+def write_set(photos, out):
+    records.write(lambda work, faults: Annotations.of(photos), out, inputs={}, source="test")
 
 
 @pytest.fixture(scope="module")
