@@ -1,4 +1,4 @@
-"""How near pseudo masks come to drawn ones: GrabCut seeded by the box, by box and attention, and the bare box.
+"""How near pseudo masks come to drawn ones: GrabCut seeded by box, by box and attention, and the bare box.
 
     python benchmarks/pseudo_masks.py --masks COCO.json --images DIR [--model DIR] [--title TEXT]
 

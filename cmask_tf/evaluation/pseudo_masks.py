@@ -1,7 +1,7 @@
 """Masks made from boxes, to evaluate concepts of which nobody drew masks (section 3, supplement 1).
 
-The paper's are from Deep GrabCut and were cleaned by hand. Ours are from OpenCV's GrabCut, seeded by the box, and
-by a model's attention where one is given; `cmask data review` is for the cleaning. They are never
+The paper's are from Deep GrabCut and were cleaned by hand. Ours are from OpenCV's GrabCut, seeded by the box,
+and by a model's attention where one is given; `cmask data review` is for the cleaning. They are never
 trained on. A file of them says that it is one: `"pseudo": true` in its "info" and in each annotation.
 """
 
@@ -94,7 +94,7 @@ def _seed(seeds: np.ndarray, attention: np.ndarray) -> None:
 
 
 def _solve(crop: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """uint8 [h, w], 1 where GrabCut says foreground; without anything to tell apart, the probable foreground."""
+    """uint8 [h, w], 1 where GrabCut says foreground; with nothing to tell apart, the probable foreground."""
     foreground = (seeds == cv2.GC_FGD) | (seeds == cv2.GC_PR_FGD)
     if foreground.all() or not foreground.any():
         return foreground.astype(np.uint8)

@@ -23,7 +23,7 @@ ACCEPTED, REJECTED, REPAINTED = VERDICTS = ("accepted", "rejected", "repainted")
 
 @dataclass(frozen=True)
 class Shown:
-    """One mask to look at: photo uint8 RGB [H, W, 3], mask bool [H, W], its concept and an earlier verdict."""
+    """One mask to look at: photo uint8 RGB [H, W, 3], mask bool [H, W], its concept, an earlier verdict."""
 
     photo: np.ndarray
     mask: np.ndarray
@@ -35,7 +35,7 @@ class Review:
     """The pseudo masks of a file, in its order, with what was decided of each.
 
     Args:
-        file: what `make_pseudo_masks` wrote; masks that were drawn ("pseudo": false) are not shown.
+        file: what `make_pseudo_masks` wrote; drawn masks ("pseudo": false) are not shown.
         images: the folder of photos.
 
     Raises:

@@ -132,7 +132,7 @@ def picture(photo: np.ndarray, mask: np.ndarray) -> dict:
 
 
 def painted_mask(painted: dict, size: tuple[int, int]) -> np.ndarray:
-    """What an image editor's layers cover, bool [H, W] of the photo's size; a soft brush's rim counts by half."""
+    """What an image editor's layers cover, bool [H, W] of the photo's size; a soft rim counts by half."""
     mask = np.zeros(size, np.uint8)
     for layer in (painted or {}).get("layers", []):
         covered = (layer[..., 3] >= _ALPHA // 2).astype(np.uint8)

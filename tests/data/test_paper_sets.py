@@ -196,6 +196,18 @@ def test_one_file_in_two_sources_is_one_training_photo(sources, tmp_path):
     assert len({row["link"] for row in mine}) == len(mine) == 1
 
 
+def test_a_picture_has_one_tag_line_with_the_names_of_all_its_sources(sources, tmp_path):
+    paths = [photo(tmp_path / "more", k, []) for k in (7001, 7002)]
+    things = (Object("dog", BOX), Object("zebu", BOX))
+    sources["open images"] += [replace(p, objects=things) for p in paths]
+    sources["visual genome"] += [replace(p, objects=(Object("cat", BOX),)) for p in paths]
+    make(sources, tmp_path / "out")
+    lines = [json.loads(t) for t in (tmp_path / "out" / "tags" / "train.jsonl").read_text().splitlines()]
+    assert len({line["image"] for line in lines}) == len(lines)
+    mine = [line["tags"] for line in lines if "700" in line["image"]]
+    assert mine and all(tags == ["cat", "dog"] for tags in mine)
+
+
 def test_photos_of_the_coco_test_file_are_in_no_split(sources, tmp_path):
     data = [{"image_id": 3, "coco_id": 555}]
     (tmp_path / "image_data.json").write_text(json.dumps(data))
@@ -329,9 +341,9 @@ def test_names_that_mean_one_concept(tmp_path):
     ]
 
 
-def test_an_alias_of_an_unknown_source_is_an_error(tmp_path):
-    (tmp_path / "aliases.txt").write_text("horse,imagenet:pony\n")
-    with pytest.raises(UserError, match="aliases.txt:1: 'imagenet': expected one of coco"):
+def test_an_alias_line_without_its_own_name_is_an_error(tmp_path):
+    (tmp_path / "aliases.txt").write_text("horse,pony\n,mule\n")
+    with pytest.raises(UserError, match="aliases.txt:2: expected the concept's own name first"):
         label_space.read_aliases(tmp_path / "aliases.txt")
 
 

@@ -62,6 +62,7 @@ class FolderWriter:
         self._oivg, self._coco = set(choice.oivg), set(choice.coco)
         self._links = _Links(self.out, scan)
         self._held: dict[int, dict] = {split: {"images": [], "annotations": []} for split in (VAL, TEST)}
+        self._tags_of = _PictureTags(scan, labels, choice, own_tags)
         self._examples: dict[int, set[int]] = {}
         for photo, concept in choice.examples:
             self._examples.setdefault(photo, set()).add(concept)
@@ -104,7 +105,7 @@ class FolderWriter:
     def _train(self, source: str, row: int, photo: Annotated, things: list[tuple[int, Object]]) -> None:
         coco = source == "coco"
         useful = [(c, thing) for c, thing in things if c in (self._coco if coco else self._oivg)]
-        tags = sorted({c for c, _ in things if self._own_tags is not None and self._own_tags[c]})
+        tags = self._tags_of.once(int(self._scan.group[row]))
         if not useful and not tags:
             return
         link, new = self._links.link(row, source, photo, "train")
@@ -186,6 +187,27 @@ class _Links:
         if shared:
             self._shared[key] = name
         return name, True
+
+
+class _PictureTags:
+    """The names of a picture's objects as its tags, over all sources that have it."""
+
+    def __init__(self, scan: Scan, labels: Labels, choice: Choice, own_tags):
+        photo, concept, _ = scan.concepts(labels)
+        keep = (choice.split[photo] == TRAIN) & np.array(own_tags or [False] * len(labels.names), bool)[
+            concept
+        ]
+        pairs = np.unique(np.stack([scan.group[photo[keep]], concept[keep]]), axis=1)
+        self._concepts = pairs[1]
+        self._starts = np.searchsorted(pairs[0], np.arange(scan.group.max(initial=-1) + 2))
+        self._given = np.zeros(len(self._starts), bool)
+
+    def once(self, group: int) -> list[int]:
+        """Concepts of a picture when it is asked for the first time, then none."""
+        if self._given[group]:
+            return []
+        self._given[group] = True
+        return self._concepts[self._starts[group] : self._starts[group + 1]].tolist()
 
 
 class _Instances:

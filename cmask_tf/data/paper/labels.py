@@ -73,7 +73,7 @@ def read_aliases(*paths: Path) -> dict[Label, str]:
     """(source or "", folded alias) -> folded concept; the first file that has an alias decides.
 
     Raises:
-        UserError: no such file, a line that begins with a comma, or a source of another name.
+        UserError: no such file, or a line that begins with a comma.
     """
     found: dict[Label, str] = {}
     for path in paths:
@@ -82,10 +82,9 @@ def read_aliases(*paths: Path) -> dict[Label, str]:
             if line.strip() and not fold(own):
                 raise UserError(f"{path}:{number}: expected the concept's own name first")
             for other in filter(str.strip, others):
-                source, colon, name = other.rpartition(":")
-                if colon and fold(source) not in SOURCES:
-                    raise UserError(f"{path}:{number}: {source!r}: expected one of {', '.join(SOURCES)}")
-                found.setdefault((fold(source), fold(name)), found.get(("", fold(own)), fold(own)))
+                source, _, name = other.partition(":")
+                label = (fold(source), fold(name)) if fold(source) in SOURCES else ("", fold(other))
+                found.setdefault(label, found.get(("", fold(own)), fold(own)))
     return found
 
 

@@ -64,6 +64,7 @@ class Report:
     written: Written
     missing: list[str]
     left_out_tags: int
+    faults: dict[str, dict]
 
     def text(self) -> str:
         """One paragraph."""
@@ -74,7 +75,10 @@ class Report:
         lines.append(
             f"tag lines: {self.written.tagged}, {self.left_out_tags} left out (held out, or no tag left)"
         )
-        lines += [f"no list has {name!r}: a COCO category that {why}" for name, why in self.missing]
+        for source, found in self.faults.items():
+            for reason, count in (found["bad"] | found["left_out"]).items():
+                lines.append(f"{source}: {count} x {reason}, as in {found['examples'][reason][0]}")
+        lines += [f"COCO category {name!r} {why}" for name, why in self.missing]
         return "\n".join(lines)
 
 
@@ -120,9 +124,9 @@ def write_sets(
 
 
 def _make(
-    sources, vocabulary: Vocabulary, out: Path, sizes: Sizes, seed: int, extras: Extras, aliases
+    given, vocabulary: Vocabulary, out: Path, sizes: Sizes, seed: int, extras: Extras, aliases
 ) -> Report:
-    sources = dict(sources)
+    sources = dict(given)
     tag_source = sources.pop("tags", None)
     found = scan(sources, seed, read_coco_ids(extras.image_data) if extras.image_data else {})
     labels = label_space.merge(found.photos(), vocabulary, aliases)
@@ -144,7 +148,8 @@ def _make(
         written.tagged, left_out = copy_tags(tag_source, extras.tag_images, target, keep, bounds)
     sets = _write_lists(out, labels, choice, kinds, written)
     _write_labels(out / "labels.tsv", found, labels)
-    return Report(sets, written, _missing(found, labels, choice), left_out)
+    faults = {name: source.faults.state() for name, source in given.items()}
+    return Report(sets, written, _missing(found, labels, choice), left_out, faults)
 
 
 def _trained(vocabulary: Vocabulary, source: Annotations | None) -> set[str]:
@@ -239,7 +244,9 @@ def _missing(found: Scan, labels: Labels, choice: Choice) -> list[tuple[str, str
     for source, name in found.labels:
         concept = labels.of[source, name]
         if source == "coco" and not labels.known[concept]:
-            missing.append((name, "the vocabulary lacks"))
+            missing.append((name, "is in no list: the vocabulary lacks it"))
         elif source == "coco" and concept not in choice.oivg:
-            missing.append((name, "has no boxes in Open Images or Visual Genome: in the list coco only"))
+            missing.append(
+                (name, "is in the list coco only: it has no boxes in Open Images or Visual Genome")
+            )
     return sorted(missing)
