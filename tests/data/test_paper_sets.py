@@ -208,6 +208,16 @@ def test_a_picture_has_one_tag_line_with_the_names_of_all_its_sources(sources, t
     assert mine and all(tags == ["cat", "dog"] for tags in mine)
 
 
+def test_a_coco_picture_that_has_boxes_elsewhere_is_tagged_there(sources, tmp_path):
+    twin = photo(tmp_path / "more", "twin", [])
+    sources["coco"].append(replace(twin, objects=(Object("dog", BOX, MASK),)))
+    sources["visual genome"].append(replace(twin, objects=(Object("cat", BOX),)))
+    make(sources, tmp_path / "out")
+    lines = [json.loads(t) for t in (tmp_path / "out" / "tags" / "train.jsonl").read_text().splitlines()]
+    assert {"image": "images/train/vg-twin.jpg", "tags": ["cat", "dog"]} in lines
+    assert not any("coco-twin" in line["image"] for line in lines)
+
+
 def test_photos_of_the_coco_test_file_are_in_no_split(sources, tmp_path):
     data = [{"image_id": 3, "coco_id": 555}]
     (tmp_path / "image_data.json").write_text(json.dumps(data))

@@ -105,7 +105,7 @@ class FolderWriter:
     def _train(self, source: str, row: int, photo: Annotated, things: list[tuple[int, Object]]) -> None:
         coco = source == "coco"
         useful = [(c, thing) for c, thing in things if c in (self._coco if coco else self._oivg)]
-        tags = self._tags_of.once(int(self._scan.group[row]))
+        tags = self._tags_of.once(int(self._scan.group[row]), coco)
         if not useful and not tags:
             return
         link, new = self._links.link(row, source, photo, "train")
@@ -190,7 +190,10 @@ class _Links:
 
 
 class _PictureTags:
-    """The names of a picture's objects as its tags, over all sources that have it."""
+    """The names of a picture's objects as its tags, over all sources that have it.
+
+    They go to the photo that has the boxes: Stage 2 wants both.
+    """
 
     def __init__(self, scan: Scan, labels: Labels, choice: Choice, own_tags):
         photo, concept, _ = scan.concepts(labels)
@@ -201,10 +204,12 @@ class _PictureTags:
         self._concepts = pairs[1]
         self._starts = np.searchsorted(pairs[0], np.arange(scan.group.max(initial=-1) + 2))
         self._given = np.zeros(len(self._starts), bool)
+        self._boxed = np.zeros(len(self._starts), bool)
+        self._boxed[scan.group[photo[keep & (scan.source[photo] > 0)]]] = True
 
-    def once(self, group: int) -> list[int]:
-        """Concepts of a picture when it is asked for the first time, then none."""
-        if self._given[group]:
+    def once(self, group: int, coco: bool) -> list[int]:
+        """Concepts of a picture for the first photo of it, one of COCO's only when there is no other."""
+        if self._given[group] or (coco and self._boxed[group]):
             return []
         self._given[group] = True
         return self._concepts[self._starts[group] : self._starts[group + 1]].tolist()
