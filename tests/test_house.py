@@ -81,3 +81,13 @@ def test_importing_the_package_and_the_command_does_not_import_tensorflow():
     names = "cmask_tf.Vocabulary, cmask_tf.lite"
     code = f"import sys, cmask_tf, cmask_tf.cli; {names}; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_readers_functions_on_records_do_not_import_tensorflow():
+    """A worker of a distributed conversion starts with them alone."""
+    modules = ", ".join(
+        f"cmask_tf.data.{name}" for name in ("coco", "open_images", "visual_genome", "filling")
+    )
+    heavy = "{'tensorflow', 'pandas', 'matplotlib', 'PIL', 'cv2'}"
+    code = f"import sys, {modules}; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,8 +1,9 @@
 """COCO instances: polygons, both forms of RLE, crowds (COCO-80, paper section 3; test masks, section 5).
 
-Categories may carry `level` and `kind`. The file is read three times, for its categories, images and annotations,
-because they come in any order: 25 s and no memory that grows for 240 MB (50,000 photos, 365,000 polygons), the
-masks made on the way another 30 s. Photos come in the order of `images`.
+Categories may carry `level` and `kind`. The file is read three times, for its categories, images and
+annotations, because they come in any order. A file of 238 MB (50,000 photos, 365,000 polygons) takes about a
+minute, a third of it for reading and the rest for its masks, and 80 MB of memory, as one of 24 MB does:
+most is the spool's cache. Photos come in the order of `images`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from cmask_tf.errors import UserError
 from cmask_tf.faults import BadRecord, Faults
 from cmask_tf.vocabulary.text import fold
 
+_SECTIONS = {"category": "categories", "image": "images", "annotation": "annotations"}
 _YEAR = re.compile(r"COCO_((?:train|val|test)\d{4})_")  # the folder of the 2014 layout, in the file's name
 
 
@@ -53,8 +55,8 @@ def read_coco(
             folders of COCO (train2014, val2017).
         work: a folder for the spool; what an earlier run finished there is taken as it is.
         faults: counts what is bad.
-        ids: a text file of image ids or file names, one a line (miniVal2014): photos that it does not name are left
-            out.
+        ids: a text file of image ids or file names, one a line (miniVal2014): photos that it does not name
+            are left out.
 
     Raises:
         UserError: the file is not as COCO's are, or too many of its records.
@@ -67,8 +69,7 @@ def fill_coco(spool: Spool, annotations: Path, images: Path, faults: Faults, ids
     path = Path(annotations)
     names = _fill_categories(path, faults)
     _fill_images(spool, path, PhotoFinder(images), faults, _Wanted(ids))
-    for number, entry in enumerate(json_entries(path, "annotations"), 1):
-        where = fields.place(path, "annotation", entry, ("id",), number)
+    for where, entry in _entries(path, "annotation"):
         try:
             _fill_annotation(spool, path, entry, names, faults, where)
         except BadRecord as bad:
@@ -87,7 +88,8 @@ def parse_category(entry: object, where: str) -> tuple[str, str]:
 
 
 def parse_image(entry: object, where: str) -> Image:
-    """An entry of `images`. The photo is named by `file_name`, else by `filepath` and `filename`, else by `coco_url`.
+    """An entry of `images`. The photo is named by `file_name`, else by `filepath` and `filename`, else by
+    `coco_url`.
 
     Raises:
         BadRecord: it has no id, no name or no size.
@@ -110,7 +112,8 @@ def parse_image(entry: object, where: str) -> Image:
 def parse_annotation(
     entry: dict, height: int, width: int, where: str
 ) -> tuple[Box | None, bytes | None, bool]:
-    """(box, the mask's compressed counts, crowd) of an entry of `annotations`; box and counts are None where it has none.
+    """(box, the mask's compressed counts, crowd) of an entry of `annotations`; box and counts are None
+    where it has none.
 
     Args:
         entry: as in the file.
@@ -150,9 +153,9 @@ def coco_categories(path: Path) -> dict[str, dict[str, str]]:
         UserError: a broken category, or a level or kind that is none of `sources.LEVELS` and `sources.KINDS`.
     """
     path, found = Path(path), {}
-    for number, category in enumerate(json_entries(path, "categories"), 1):
+    for where, category in _entries(path, "category"):
         try:
-            _, name = parse_category(category, fields.place(path, "category", category, ("id",), number))
+            _, name = parse_category(category, where)
         except BadRecord as bad:
             raise UserError(str(bad)) from None
         entry = {key: category[key] for key in ("level", "kind") if key in category}
@@ -166,8 +169,8 @@ def coco_categories(path: Path) -> dict[str, dict[str, str]]:
 def load_concept_masks(annotations: Path, images: Path) -> Iterator[tuple[Path, dict[str, np.ndarray]]]:
     """For evaluation: each photo with the whole mask of each concept in it.
 
-    A concept's mask is the union of its annotations, crowds counted. Ground truth with a fault is an error. The masks
-    wait in a spool below the system's folder of temporary files.
+    A concept's mask is the union of its annotations, crowds counted. Ground truth with a fault is an error.
+    The masks wait in a spool below the system's folder of temporary files.
 
     Args:
         annotations: a COCO instances file.
@@ -190,9 +193,8 @@ def load_concept_masks(annotations: Path, images: Path) -> Iterator[tuple[Path, 
 
 
 def _expect_masks(path: Path) -> None:
-    for number, entry in enumerate(json_entries(path, "annotations"), 1):
+    for where, entry in _entries(path, "annotation"):
         if not entry.get("segmentation"):
-            where = fields.place(path, "annotation", entry, ("id",), number)
             raise UserError(f"{where}: expected a segmentation")
 
 
@@ -206,10 +208,15 @@ def _unions(found: Annotations, folder: TemporaryDirectory) -> Iterator[tuple[Pa
             yield photo.image, union
 
 
+def _entries(path: Path, kind: str) -> Iterator[tuple[str, object]]:
+    """("file: image 7", entry) of a section."""
+    for number, entry in enumerate(json_entries(path, _SECTIONS[kind], "a COCO object"), 1):
+        yield fields.place(path, kind, entry, ("id",), number), entry
+
+
 def _fill_categories(path: Path, faults: Faults) -> dict[str, str]:
     names: dict[str, str] = {}
-    for number, entry in enumerate(json_entries(path, "categories"), 1):
-        where = fields.place(path, "category", entry, ("id",), number)
+    for where, entry in _entries(path, "category"):
         try:
             category, name = parse_category(entry, where)
             if category in names:
@@ -222,8 +229,7 @@ def _fill_categories(path: Path, faults: Faults) -> dict[str, str]:
 
 
 def _fill_images(spool: Spool, path: Path, finder: PhotoFinder, faults: Faults, wanted: _Wanted) -> None:
-    for number, entry in enumerate(json_entries(path, "images"), 1):
-        where = fields.place(path, "image", entry, ("id",), number)
+    for where, entry in _entries(path, "image"):
         try:
             key = _key(path, fields.identifier(fields.mapping(entry, where), ("id",), where))
             if spool.note(key) is not None:

@@ -118,8 +118,8 @@ def _outline(axes, mask: np.ndarray, colour: tuple[float, float, float]) -> None
 
     for ring in cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)[0]:
         x, y = np.concatenate([ring, ring[:1]])[:, 0].T
-        axes.plot(x, y, color="white", linewidth=1.8)
-        axes.plot(x, y, color=colour, linewidth=1)
+        axes.plot(x, y, color="white", linewidth=1.6)
+        axes.plot(x, y, color=colour, linewidth=0.8)
 
 
 def _lines(text: str) -> list[str]:

@@ -1,4 +1,5 @@
-"""Single values of a record: what public files write for an id, a text, a number, a size. Nothing here opens a file.
+"""Single values of a record: what public files write for an id, a text, a number, a size. Nothing here
+opens a file.
 
 Every function raises BadRecord when the value cannot be used.
 """
@@ -17,7 +18,7 @@ def shown(value: object) -> str:
 
 
 def place(file: object, kind: str, entry: object, keys: tuple[str, ...], number: int) -> str:
-    """What an error calls an entry: "FILE: image 7" by its id, else "FILE: image number 12" by its position from 1."""
+    """What an error calls an entry: "FILE: image 7" by its id, else "FILE: image number 12" (from 1)."""
     for key in keys:
         value = entry.get(key) if isinstance(entry, dict) else None
         if isinstance(value, (int, str)) and not isinstance(value, bool):

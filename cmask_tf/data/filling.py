@@ -7,7 +7,6 @@ from pathlib import Path
 
 from cmask_tf.data.sources import Annotations, PhotoFinder, image_size
 from cmask_tf.data.spool import Spool
-from cmask_tf.errors import UserError
 from cmask_tf.faults import BadRecord, Faults
 
 OF_LEFT_OUT = "annotation of a photo that was left out"
@@ -47,14 +46,11 @@ def add_photo(spool: Spool, path: Path, source_id: str, size: tuple[int, int], w
     """The spool's row of a photo whose annotated (height, width) in px is known.
 
     Raises:
-        BadRecord: another source has the photo already, and its file is of another size.
+        BadRecord: another source has the photo already, and its file is no photo or of another size.
     """
     if spool.has_photo(path) is None:
         return spool.photo(path, source_id, size)
-    try:
-        stored = image_size(path)
-    except UserError as error:
-        raise BadRecord("photo that cannot be read", where, str(error)) from None
+    stored = image_size(path)
     if stored != size:
         detail = f"stored as {stored[1]} x {stored[0]}, annotated as {size[1]} x {size[0]}"
         raise BadRecord("photo of another size than annotated", where, detail)

@@ -1,7 +1,7 @@
 """COCO's run lengths, checked before pycocotools sees them: it reads past the end of a broken string.
 
-Runs go down the columns and begin with zeros. A compressed string holds each count in groups of five bits, least
-significant first, as the difference to the count two before it.
+Runs go down the columns and begin with zeros. A compressed string holds each count in groups of five bits,
+least significant first, as the difference to the count two before it.
 """
 
 from __future__ import annotations

@@ -9,14 +9,10 @@ Boxes are (ymin, xmin, ymax, xmax), 0 to 1, of the photo as stored: EXIF orienta
 from __future__ import annotations
 
 import json
-from array import array
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
-
-import numpy as np
 
 from cmask_tf.errors import UserError
 from cmask_tf.faults import BadRecord, Faults
@@ -125,68 +121,6 @@ def _parts(given: str) -> tuple[str, ...]:
     path = urlparse(given).path if "://" in given else given
     parts = PurePosixPath(path.replace("\\", "/")).parts
     return tuple(part for part in parts if part not in ("/", ".", ".."))
-
-
-class BoxTable:
-    """Boxes of many photos in columns, in any order; several sources may fill one table.
-
-    Args:
-        images: the folder of photos.
-    """
-
-    def __init__(self, images: Path):
-        self.finder = PhotoFinder(images)
-        self.skipped: Counter = Counter()
-        self._rows: dict[str, int] = {}
-        self._source_ids: list[str] = []
-        self._names: dict[str, int] = {}
-        self._photo, self._name, self._crowd = array("i"), array("i"), array("b")
-        self._box = array("f")
-
-    def photo(self, path: Path, source_id: str) -> int:
-        """The row of a photo, added when it is new. The first source's id stays."""
-        row = self._rows.setdefault(str(path), len(self._rows))
-        if row == len(self._source_ids):
-            self._source_ids.append(source_id)
-        return row
-
-    def add(self, row: int, name: str, box: Box, crowd: bool = False) -> None:
-        """One box of a photo; a box without area is counted as skipped."""
-        if box[2] <= box[0] or box[3] <= box[1]:
-            self.skipped["box without area"] += 1
-            return
-        self._photo.append(row)
-        self._name.append(self._names.setdefault(name, len(self._names)))
-        self._crowd.append(crowd)
-        self._box.extend(box)
-
-    def annotations(self, tags: dict[Path, tuple[str, ...]] | None = None) -> Annotations:
-        """All photos of the table, one record each, in the order of their first mention.
-
-        Args:
-            tags: photo -> its tags, added to the records.
-        """
-        items = self._items(tags or {})
-        return Annotations(tuple(sorted(self._names)), len(self._rows), items, self.skipped)
-
-    def paths(self) -> Iterator[Path]:
-        """The table's photos."""
-        return map(Path, self._rows)
-
-    def _items(self, tags: dict[Path, tuple[str, ...]]) -> Iterator[Annotated]:
-        photo = np.array(self._photo, np.int64)
-        order = np.argsort(photo, kind="stable")
-        ends = np.searchsorted(photo[order], np.arange(1, len(self._rows) + 1))
-        names, start = list(self._names), 0
-        for text, source_id, end in zip(self._rows, self._source_ids, ends, strict=True):
-            objects = tuple(self._object(i, names) for i in order[start:end])
-            path, start = Path(text), end
-            height, width = image_size(path)
-            yield Annotated(path, source_id, height, width, objects, tags.get(path, ()))
-
-    def _object(self, i: int, names: list[str]) -> Object:
-        box = tuple(self._box[4 * i : 4 * i + 4])
-        return Object(names[self._name[i]], box, crowd=bool(self._crowd[i]))
 
 
 def image_size(path: Path) -> tuple[int, int]:

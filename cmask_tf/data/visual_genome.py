@@ -1,7 +1,8 @@
 """Visual Genome objects (OIVG-750, paper section 3): boxes in pixels with free names.
 
-Reads objects.json and image_data.json of version 1.0 to 1.4 (`name` for `names`, `id` for `image_id`, objects as a list
-or by their ids). Synsets, merged ids and scores are not read. Both files are streamed: 400 MB take about half a minute.
+Reads objects.json and image_data.json of version 1.0 to 1.4 (`name` for `names`, `id` for `image_id`,
+objects as a list or by their ids). Synsets, merged ids and scores are not read. Both files are streamed:
+93 MB (700,000 objects) take 11 s, so the 400 MB of the real file about a minute.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _IDS = ("image_id", "id")
 
 @dataclass(frozen=True)
 class Thing:
-    """An object as the file has it: its distinct cleaned names, and (x, y, width, height) in px of any sign."""
+    """An object of the file: its distinct cleaned names, and (x, y, width, height) in px, of any sign."""
 
     names: tuple[str, ...]
     box: tuple[float, float, float, float]
@@ -135,7 +136,7 @@ def parse_object(thing: object, where: str) -> Thing:
 
 
 def clean(name: str) -> str:
-    """A folded name without the punctuation around it: " A man." is "a man". Cleaning twice changes nothing."""
+    """A folded name without the punctuation around it: " A man." is "a man". Twice is like once."""
     name, before = fold(name), None
     while name != before:
         before = name

@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from cmask_tf.cli import data as command
-from cmask_tf.data import schema
+from cmask_tf.data import claim, conversion, schema
 from cmask_tf.data.prepare import prepare
 from cmask_tf.data.records import RecordSet
 from cmask_tf.errors import UserError
@@ -154,11 +154,76 @@ def test_a_missing_file_of_the_layout_is_named(folder, tmp_path, name):
         prepare(folder, tmp_path / "out")
 
 
-def test_one_broken_photo_leaves_nothing(folder, tmp_path):
-    (folder / "images" / "val" / "4.jpg").write_bytes(b"broken")
+def test_a_set_of_broken_photos_is_an_error_and_when_they_are_mended_the_rest_is_kept(folder, tmp_path):
+    photo = folder / "images" / "val" / "4.jpg"
+    whole = photo.read_bytes()
+    photo.write_bytes(b"broken")
     with pytest.raises(UserError, match="4.jpg: expected a JPEG or PNG photo"):
         prepare(folder, tmp_path / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert not (tmp_path / "out").exists()
+    finished = (tmp_path / "out.partial" / "boxes" / "dataset.json").stat().st_mtime_ns
+    photo.write_bytes(whole)
+    assert set(prepare(folder, tmp_path / "out")) == {"tags", "boxes", "masks", "val"}
+    assert (tmp_path / "out" / "boxes" / "dataset.json").stat().st_mtime_ns == finished
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["tags", "boxes", "masks", "val"])
+@pytest.mark.parametrize("at", ["records-", "dataset.json"])
+def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_been(folder, tmp_path, monkeypatch, name, at):
+    out, publish = tmp_path / "out", claim.publish
+
+    def interrupting(beside, path):
+        if path.parent.name == f"{name}.partial" and path.name.startswith(at):
+            raise KeyboardInterrupt
+        publish(beside, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(claim, "publish", interrupting)
+        patch.setattr(conversion, "publish", interrupting)
+        with pytest.raises(KeyboardInterrupt, match="out is not finished; run the same command to go on"):
+            prepare(folder, out)
+    assert not out.exists()
+    before = {path.parent.name for path in (tmp_path / "out.partial").glob("*/dataset.json")}
+    written = []
+    monkeypatch.setattr(conversion, "publish", lambda *files: (written.append(files[1]), publish(*files)))
+    prepare(folder, out)
+    assert not before & {path.parent.name.removesuffix(".partial") for path in written}
+    prepare(folder, tmp_path / "undisturbed")
+    assert contents(out) == contents(tmp_path / "undisturbed")
+
+
+def test_a_changed_file_starts_over(folder, tmp_path):
+    path = folder / "images" / "val" / "4.jpg"
+    path.write_bytes(b"broken")
+    with pytest.raises(UserError):
+        prepare(folder, tmp_path / "out")
+    Image.new("RGB", (10, 8)).save(path)
+    tags = folder / "tags" / "train.jsonl"
+    tags.write_text(tags.read_text().replace("tag 1", "new tag 1"))
+    assert "new tag 1" in prepare(folder, tmp_path / "out")["tags"].tags
+
+
+def test_strict_reaches_the_readers(folder, tmp_path):
+    tags = folder / "tags" / "train.jsonl"
+    good = tags.read_text().splitlines()
+    tags.write_text("\n".join(good * 10 + ["{not json"]))
+    assert prepare(folder, tmp_path / "out")["tags"].bad == {"not JSON": 1}
+    with pytest.raises(UserError, match="train.jsonl:31: not JSON"):
+        prepare(folder, tmp_path / "strict", strict=True)
+
+
+def test_a_photos_first_line_of_tags_counts_in_both_sets(folder, tmp_path):
+    tags = folder / "tags" / "train.jsonl"
+    again = {"image": "images/train/2.jpg", "tags": ["again"]}
+    tags.write_text(tags.read_text() + "\n" + json.dumps(again))
+    prepare(folder, tmp_path / "out")
+    for name, source_id in (("tags", "images/train/2"), ("boxes", "2")):
+        assert words(read(tmp_path / "out" / name)[source_id]["tags"]) == ["hat", "tag 2"]
 
 
 def test_a_second_run_replaces_the_first(folder, tmp_path):
@@ -236,6 +301,38 @@ def test_the_command_prepares_a_folder(folder, tmp_path, capsys):
     assert run("prepare", folder, "--out", tmp_path / "out") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == f"{tmp_path / 'out' / 'boxes'}: 2 photos, level box, 2 concepts, 3 tags"
+
+
+def test_the_command_tells_of_bad_records_with_an_example(folder, tmp_path, capsys):
+    tags = folder / "tags" / "train.jsonl"
+    lines = tags.read_text().splitlines()
+    tags.write_text("\n".join(lines * 10 + ['{"image": "9.jpg", "tags": []}']))
+    arguments, _ = commands(folder)["tags"]
+    assert run("tags", *arguments, "--out", tmp_path / "out") == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"{tmp_path / 'out'}: 3 photos, level tag, 0 concepts, 4 tags, 27 left out: " + (
+        "second line for a photo"
+    )
+    assert second.startswith(
+        f"  1 bad: photo is not there; the first: {tags}:31: photo is not there ('9.jpg'"
+    )
+
+
+def test_check_draws_a_contact_sheet_in_the_set(folder, tmp_path):
+    arguments, _ = commands(folder)["coco"]
+    for number in range(2):
+        assert run("coco", *arguments, "--out", tmp_path / f"out{number}", "--check") == 0
+        assert RecordSet.open(tmp_path / f"out{number}").examples == 2
+    with Image.open(tmp_path / "out0" / "check.png") as sheet:
+        pixels = np.asarray(sheet.convert("RGB")).astype(int)
+    # Photo 1 has a hat, by box and mask, photo 2 has nothing; (31, 119, 180) is matplotlib's first colour.
+    drawn = [(abs(panel - (31, 119, 180)).max(axis=-1) < 30).sum() for panel in np.split(pixels, 2, axis=1)]
+    photos = [(panel[..., 1:] < 30).all(axis=-1).sum() for panel in np.split(pixels, 2, axis=1)]
+    assert min(drawn) == 0 and max(drawn) > 200
+    assert min(photos) > 40_000
+    again = [(tmp_path / f"out{number}" / "check.png").read_bytes() for number in range(2)]
+    assert again[0] == again[1]
+    assert run("coco", *arguments, "--out", tmp_path / "out0") == 0, "a set with a sheet is replaced"
 
 
 def test_readers_and_the_command_do_without_tensorflow():
