@@ -26,8 +26,7 @@ from cmask_tf.faults import BadRecord
 LONG_SIDE = 480  # px of the crop that GrabCut works on
 MARGIN = 0.3  # of the box's sides, around it: what is surely background
 ROUNDS = 5
-ATTENDED = 0.5  # attention, min-max normalised in the box, from which a pixel is probably foreground
-SURE = 0.9  # ... is surely foreground
+ATTENDED = 0.2  # attention, min-max normalised in the box, from which a pixel is probably foreground
 FEWEST = 0.05  # share of the box that a mask covers; below, GrabCut has failed and the box is the mask
 
 PixelBox = tuple[float, float, float, float]  # x, y, width, height in px, as COCO has it
@@ -83,14 +82,13 @@ def _window(
 
 
 def _seed(seeds: np.ndarray, attention: np.ndarray) -> None:
-    """Inside the box: surely foreground, probably foreground, probably background, by attention."""
+    """Inside the box: probably foreground where attention is high, else probably background."""
     inside = seeds > 0
     values = attention[inside]
     span = np.ptp(values)
     if span > 0:
         share = (attention - values.min()) / span
         seeds[inside & (share < ATTENDED)] = cv2.GC_PR_BGD
-        seeds[inside & (share >= SURE)] = cv2.GC_FGD
 
 
 def _solve(crop: np.ndarray, seeds: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ def made(tmp_path_factory):
     """The sets of a small ConceptWorld whose tags lack two words, with their pseudo masks; (folder, printed)."""
     root = tmp_path_factory.mktemp("sets")
     world = root / "world"
-    write_world(world, 160)
+    write_world(world, 63)
     lines = (world / "tags" / "train.jsonl").read_text().splitlines()
     names = sorted({tag for line in lines for tag in json.loads(line)["tags"]} - {"tree", "boat"})
     count = len(names)
