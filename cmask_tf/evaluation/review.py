@@ -90,8 +90,9 @@ class Review:
         return Shown(photo, mask, self._names[entry["category_id"]], decision.get("verdict"))
 
     def accept(self, place: int) -> None:
-        """The mask is good as it is."""
-        self._decide(place, {"verdict": ACCEPTED})
+        """The mask is good as it is shown, repainted or not."""
+        decision = self._decisions.get(self._key(place), {})
+        self._decide(place, decision if decision.get("verdict") == REPAINTED else {"verdict": ACCEPTED})
 
     def reject(self, place: int) -> None:
         """The mask cannot be used."""

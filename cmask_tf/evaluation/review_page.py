@@ -12,11 +12,13 @@ from cmask_tf.errors import UserError
 from cmask_tf.evaluation.review import Review
 
 HOST = "127.0.0.1"
-_COLOUR = (255, 0, 96)
-_ALPHA = 150
+_ADD, _REMOVE = np.array([(255, 0, 96), (0, 144, 255)])  # RGB of the two brushes
+_TINT = 0.55  # of a mask over its photo
+_HEIGHT = 640  # px of the editor
 _HELP = (
-    "**Accept** keeps the mask. To repaint, use the brush and the eraser, then **Save repainted**. "
-    "**Reject** drops the mask from the cleaned file. Every decision is saved at once."
+    "The mask is tinted. **Accept** keeps it. To repaint, brush in pink what is to be added and in blue what "
+    "is to go (the eraser undoes strokes), then **Save repainted**. **Reject** drops the mask from the "
+    "cleaned file. Every decision is saved at once."
 )
 
 
@@ -41,8 +43,9 @@ def build(review: Review, out: Path | None = None):
             sources=[],
             transforms=[],
             layers=gradio.LayerOptions(allow_additional_layers=False),
-            brush=gradio.Brush(colors=[_hex()], default_size=12, color_mode="fixed"),
+            brush=gradio.Brush(colors=[_hex(_ADD), _hex(_REMOVE)], default_size=12, color_mode="fixed"),
             label="mask",
+            height=_HEIGHT,
         )
         with gradio.Row():
             buttons = {name: gradio.Button(name) for name in ("Back", "Accept", "Save repainted", "Reject")}
@@ -77,7 +80,7 @@ class _Steps:
     """What the buttons do: each returns the next mask's place, title and picture."""
 
     def __init__(self, review: Review, out: Path | None, gradio):
-        self._review, self._out, self._error = review, out, gradio.Error
+        self._review, self._out, self._error, self._editor = review, out, gradio.Error, gradio.ImageEditor
 
     def open(self):
         return self._show(self._review.first_undecided())
@@ -94,9 +97,8 @@ class _Steps:
         return self._next(place)
 
     def repaint(self, place: int, painted: dict):
-        size = self._review.show(place).mask.shape
         try:
-            self._review.repaint(place, painted_mask(painted, size))
+            self._review.repaint(place, repainted(self._review.show(place).mask, painted))
         except UserError as error:
             raise self._error(str(error)) from None
         return self._next(place)
@@ -114,7 +116,8 @@ class _Steps:
             raise self._error(str(error)) from None
         before = f" ({item.verdict})" if item.verdict else ""
         title = f"## {item.name}{before}\nmask {place + 1} of {total}, {done} decided"
-        return place, title, picture(item.photo, item.mask)
+        size = item.photo.shape[1::-1]
+        return place, title, self._editor(picture(item.photo, item.mask), canvas_size=size)
 
     def _finish(self) -> str:
         if self._out is None:
@@ -125,23 +128,28 @@ class _Steps:
 
 
 def picture(photo: np.ndarray, mask: np.ndarray) -> dict:
-    """A photo uint8 [H, W, 3] and a mask bool [H, W] as an image editor's value."""
-    layer = np.zeros((*mask.shape, 4), np.uint8)
-    layer[mask] = (*_COLOUR, _ALPHA)
-    return {"background": photo, "layers": [layer], "composite": None}
+    """A photo uint8 [H, W, 3] with its mask bool [H, W] as an image editor's value.
+
+    The mask is part of the background: gradio puts a layer that it is given at another place than the photo.
+    """
+    tinted = photo.copy()
+    tinted[mask] = (1 - _TINT) * photo[mask] + _TINT * _ADD
+    return {"background": tinted, "layers": [], "composite": None}
 
 
-def painted_mask(painted: dict, size: tuple[int, int]) -> np.ndarray:
-    """What an image editor's layers cover, bool [H, W] of the photo's size; a soft rim counts by half."""
-    mask = np.zeros(size, np.uint8)
+def repainted(mask: np.ndarray, painted: dict | None) -> np.ndarray:
+    """A mask bool [H, W] with an image editor's strokes added and taken away, in the order of its layers."""
+    mask = mask.copy()
     for layer in (painted or {}).get("layers", []):
-        covered = (layer[..., 3] >= _ALPHA // 2).astype(np.uint8)
-        mask |= cv2.resize(covered, size[::-1], interpolation=cv2.INTER_NEAREST)
-    return mask.astype(bool)
+        layer = cv2.resize(layer, mask.shape[::-1], interpolation=cv2.INTER_NEAREST).astype(int)
+        covered = layer[..., 3] >= 128
+        to_add, to_remove = (np.abs(layer[..., :3] - colour).sum(axis=-1) for colour in (_ADD, _REMOVE))
+        mask[covered] = (to_add < to_remove)[covered]
+    return mask
 
 
-def _hex() -> str:
-    return "#" + "".join(f"{value:02x}" for value in _COLOUR)
+def _hex(colour: np.ndarray) -> str:
+    return "#" + "".join(f"{value:02x}" for value in colour)
 
 
 def _gradio():

@@ -18,10 +18,10 @@ from cmask_tf.vocabulary.artefact import Vocabulary
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The sets of a small ConceptWorld whose tags lack two words, with their pseudo masks; (folder, printed)."""
+    """A room, and a small ConceptWorld in it beside a vocabulary that lacks two of its words."""
     root = tmp_path_factory.mktemp("sets")
     world = root / "world"
-    write_world(world, 63)
+    write_world(world, 160)
     lines = (world / "tags" / "train.jsonl").read_text().splitlines()
     names = sorted({tag for line in lines for tag in json.loads(line)["tags"]} - {"tree", "boat"})
     count = len(names)

@@ -11,7 +11,7 @@ from pycocotools import mask as rle
 
 from cmask_tf.errors import UserError
 from cmask_tf.evaluation.review import Review
-from cmask_tf.evaluation.review_page import build, launch, painted_mask, picture
+from cmask_tf.evaluation.review_page import build, launch, picture, repainted
 
 SIZE = (12, 16)
 
@@ -88,9 +88,18 @@ def test_undecided_masks_are_found_round_the_end(file):
 
 def test_a_decision_can_be_changed(file):
     review = open_(file)
+    review.accept(0)
+    review.reject(0)
+    assert open_(file).show(0).verdict == "rejected"
+    review.repaint(0, square(5))
+    assert open_(file).show(0).verdict == "repainted"
+
+
+def test_accepting_a_repainted_mask_keeps_what_is_shown(file):
+    review = open_(file)
     review.repaint(0, square(5))
     review.accept(0)
-    np.testing.assert_array_equal(open_(file).show(0).mask, square(0))
+    np.testing.assert_array_equal(open_(file).show(0).mask, square(5))
 
 
 def test_the_cleaned_file(file, tmp_path):
@@ -159,22 +168,41 @@ def test_a_file_without_pseudo_masks_is_told(file):
         open_(file)
 
 
-def test_a_mask_survives_the_editor(file):
-    item = open_(file).show(0)
-    shown = picture(item.photo, item.mask)
-    np.testing.assert_array_equal(painted_mask(shown, SIZE), item.mask)
-    assert not painted_mask({"layers": []}, SIZE).any()
+def strokes(add, remove):
+    """What the editor gives back: a layer with pink and blue strokes."""
+    layer = np.zeros((*SIZE, 4), np.uint8)
+    layer[add], layer[remove] = (255, 0, 96, 255), (0, 144, 255, 255)
+    return {"layers": [layer]}
+
+
+def test_a_mask_is_tinted_on_its_photo():
+    photo = np.full((*SIZE, 3), 100, np.uint8)
+    background = picture(photo, square(2))["background"]
+    np.testing.assert_array_equal((background != photo).any(axis=-1), square(2))
+    assert (photo == 100).all()
+
+
+def test_strokes_add_to_a_mask_and_take_away():
+    found = repainted(square(0), strokes(square(4), square(0)[::-1] | square(1)))
+    np.testing.assert_array_equal(found, (square(0) | square(4)) & ~square(1))
+
+
+@pytest.mark.parametrize("painted", [None, {"layers": []}])
+def test_without_a_stroke_a_mask_stays_as_it_is(painted):
+    np.testing.assert_array_equal(repainted(square(3), painted), square(3))
 
 
 def test_a_layer_that_the_browser_scaled_is_brought_back():
-    large = cv2.resize(picture(np.zeros((*SIZE, 3), np.uint8), square(2))["layers"][0], (32, 24))
-    found = painted_mask({"layers": [large]}, SIZE)
-    assert (found & square(2)).sum() >= 0.9 * (found | square(2)).sum()
+    layer = strokes(square(2), square(7) & False)["layers"][0]
+    large = cv2.resize(layer, (32, 24), interpolation=cv2.INTER_NEAREST)
+    np.testing.assert_array_equal(repainted(square(7), {"layers": [large]}), square(7) | square(2))
+
+
+PAINTED = (square(2) & ~square(0)) | square(7)
 
 
 @pytest.fixture
 def served(file):
-    pytest.importorskip("gradio", reason="no gradio")
     from gradio_client import Client
 
     page = build(open_(file), file.parent / "clean.json")
@@ -190,7 +218,7 @@ def test_the_page_walks_through_the_masks_and_writes_the_cleaned_file(served):
     assert address.startswith("http://127.0.0.1:")
     title, editor = client.predict(api_name="/open")
     assert "hat" in title and "mask 1 of 3, 0 decided" in title
-    assert cv2.imread(editor["background"]).shape == (*SIZE, 3)
+    assert cv2.imread(editor["value"]["background"]).shape == (*SIZE, 3)
     title, _ = client.predict(api_name="/accept")
     assert "dog" in title and "mask 2 of 3, 1 decided" in title
     assert open_(file).decided == 1
@@ -199,13 +227,16 @@ def test_the_page_walks_through_the_masks_and_writes_the_cleaned_file(served):
     assert "mask 2 of 3, 1 decided" in client.predict(api_name="/accept")[0]
     title, editor = client.predict(api_name="/reject")
     assert "mask 3 of 3" in title
-    editor["background"] = handle_file(editor["background"])
-    editor["layers"] = [handle_file(layer) for layer in editor["layers"]]
+    editor = {"background": handle_file(editor["value"]["background"]), "composite": None}
+    cv2.imwrite(
+        str(file.parent / "strokes.png"), strokes(square(7), square(0))["layers"][0][..., [2, 1, 0, 3]]
+    )
+    editor["layers"] = [handle_file(str(file.parent / "strokes.png"))]
     title, editor = client.predict(editor, api_name="/repaint")
     assert "All masks have a verdict" in title and editor is None
     clean = json.loads((file.parent / "clean.json").read_text())
     assert [entry.get("reviewed") for entry in clean["annotations"]] == ["accepted", "repainted", None]
-    np.testing.assert_array_equal(rle.decode(clean["annotations"][1]["segmentation"]), square(2))
+    np.testing.assert_array_equal(rle.decode(clean["annotations"][1]["segmentation"]), PAINTED)
 
 
 def test_the_page_names_no_address_outside(served):

@@ -48,7 +48,7 @@ class Choice:
         coco, oivg, image, zero: the sets, most photos first.
         split: int8 [n], TRAIN, VAL, TEST or KEPT_OUT of each photo.
         examples: (photo, concept) -> VAL or TEST.
-        train_photos: int64 [concepts], pictures with a box, or a mask, that are left to train on.
+        box_photos, mask_photos: int64 [concepts], pictures that are left to train on.
     """
 
     coco: list[int]
@@ -57,7 +57,8 @@ class Choice:
     zero: list[int]
     split: np.ndarray
     examples: dict[tuple[int, int], int]
-    train_photos: np.ndarray
+    box_photos: np.ndarray
+    mask_photos: np.ndarray
 
     def level(self, concept: int) -> str | None:
         """ "mask", "box", "image" or "zero"; None outside the sets."""
@@ -102,10 +103,12 @@ class Chooser:
         refused: set[int] = set()
         while True:
             choice = self._attempt(sizes, coco, always, refused)
-            short = {c for c in choice.oivg if choice.train_photos[c] < FEWEST_TRAIN} - set(always)
-            if not short:
+            short = {c for c in choice.oivg if choice.box_photos[c] < FEWEST_TRAIN} - set(always)
+            boxless = {c for c in always if not choice.box_photos[c]}
+            if not short | boxless:
                 return choice
             refused |= short
+            always = [c for c in always if c not in boxless]
 
     def _attempt(self, sizes: Sizes, coco: list[int], always: list[int], refused: set[int]) -> Choice:
         fewest = FEWEST_TRAIN + FEWEST_HELD
@@ -123,11 +126,8 @@ class Chooser:
         stems = np.unique(self._scan.stem[split != TRAIN])
         split[(split == TRAIN) & np.isin(self._scan.stem, stems)] = KEPT_OUT
         training = split[self._photo] == TRAIN
-        masks = self._pictures(self._from_coco & training)
-        train_photos = np.maximum(
-            self._pictures(~self._from_coco & training), masks * np.isin(range(len(masks)), coco)
-        )
-        return Choice(coco, oivg, image, zero, split, examples, train_photos)
+        left = (self._pictures(rows & training) for rows in (~self._from_coco, self._from_coco))
+        return Choice(coco, oivg, image, zero, split, examples, *left)
 
     def _hold_out(self, coco, oivg, image, zero) -> tuple[np.ndarray, dict[tuple[int, int], int]]:
         """The split of each group, and the examples."""

@@ -30,7 +30,7 @@ from cmask_tf.errors import UserError
 from cmask_tf.vocabulary.artefact import Vocabulary
 
 LISTS = ("coco", "oivg", "weak-box", "weak-image", "zero-test")
-_COLUMNS = ("name", "kind", "level", "train photos", "train boxes", "val photos", "test photos")
+_COLUMNS = ("name", "kind", "level", "train photos", "train objects", "val photos", "test photos")
 
 
 @dataclass(frozen=True)
@@ -219,11 +219,17 @@ def _write_lists(out: Path, labels: Labels, choice: Choice, kinds: list[str], wr
     sets = dict(zip(LISTS, (choice.coco, choice.oivg, box, choice.image, choice.zero), strict=True))
     held = Counter((concept, split) for (_, concept), split in choice.examples.items())
     (out / "lists").mkdir()
+
+    def trained(name: str, concept: int) -> tuple[int, int]:
+        if name == "coco":
+            return int(choice.mask_photos[concept]), written.masks.get(concept, 0)
+        boxes = written.boxes.get(concept, 0)
+        return int(choice.box_photos[concept]) if boxes else 0, boxes
+
     for name, concepts in sets.items():
         lines = ["\t".join(_COLUMNS)]
         for c in concepts:
-            trained = choice.train_photos[c] if c in coco | set(choice.oivg) else 0
-            row = (labels.names[c], kinds[c], choice.level(c), trained, written.boxes.get(c, 0))
+            row = (labels.names[c], kinds[c], choice.level(c), *trained(name, c))
             lines.append("\t".join(map(str, (*row, held[c, VAL], held[c, TEST]))))
         (out / "lists" / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return {name: [labels.names[c] for c in concepts] for name, concepts in sets.items()}
@@ -247,6 +253,9 @@ def _missing(found: Scan, labels: Labels, choice: Choice) -> list[tuple[str, str
             missing.append((name, "is in no list: the vocabulary lacks it"))
         elif source == "coco" and concept not in choice.oivg:
             missing.append(
-                (name, "is in the list coco only: it has no boxes in Open Images or Visual Genome")
+                (
+                    name,
+                    "is in the list coco only: it has no boxes to train on in Open Images or Visual Genome",
+                )
             )
     return sorted(missing)
