@@ -163,6 +163,24 @@ def test_rare_names_are_left_out(sources, tmp_path):
     assert "box 99" in sets["oivg"] and "lid" not in sets["oivg"]
 
 
+def test_a_concept_that_others_leave_too_few_photos_to_makes_room(sources, tmp_path):
+    """Six of its thirteen photos are held out, because a rarer concept has no other ones."""
+    things = [["box 99", "lid"]] * 6 + [["box 99"]] * 7
+    sources["open images"] += [photo(tmp_path / "more", f"b{k}", t) for k, t in enumerate(things)]
+    sets = make(sources, tmp_path / "out", words=[*WORDS, "box 99"], sizes=Sizes(box=99, image=9)).sets
+    assert {"lid", "box 99"} <= set(sets["weak-image"])
+
+
+def test_a_copy_of_a_held_out_photo_under_its_name_is_not_trained_on(sources, tmp_path):
+    make(sources, tmp_path / "first")
+    held = [r for r in split_photos(tmp_path / "first", "test") if r["source"] == "open images"]
+    copies = [photo(tmp_path / "copies", Path(row["path"]).stem, ["dog"]) for row in held]
+    sources["visual genome"] += copies
+    make(sources, tmp_path / "out")
+    stems = {s: {Path(r["path"]).stem for r in split_photos(tmp_path / "out", s)} for s in ("train", "test")}
+    assert held and not stems["train"] & stems["test"]
+
+
 def test_zero_and_image_concepts_are_in_no_box_record_and_zero_ones_in_no_tag(sources, tmp_path):
     sets = make(sources, tmp_path / "out").sets
     classes = (tmp_path / "out" / "openimages" / "class-descriptions-boxable.csv").read_text()
