@@ -1,4 +1,4 @@
-"""The paper's concept sets from the public files: what is one concept, which photos are held out."""
+"""The paper's concept sets from the public files: which concepts, which photos are held out."""
 
 import csv
 import hashlib
@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from cmask_tf.data.paper import labels as label_space
-from cmask_tf.data.paper import wordnet
 from cmask_tf.data.paper.choose import Sizes
 from cmask_tf.data.paper.sets import Extras, write_sets
 from cmask_tf.data.sources import Annotated, Annotations, Object
@@ -27,14 +25,14 @@ WORDS = ["dog", "cat", "computer mouse", *(f"box {k}" for k in range(15)), "fern
 ZERO = ("yurt", "zebu")
 
 
-def vocabulary(names, kinds=None, aliases=None):
+def vocabulary(names):
     n = len(names)
     return Vocabulary(
         list(names),
         np.full(n, 5),
         np.ones(n, np.float32),
-        kinds or ["unknown"] * n,
-        aliases or [[] for _ in names],
+        ["unknown"] * n,
+        [[] for _ in names],
         np.eye(n, dtype=np.float32),
         np.ones(n, np.float32),
         scipy.sparse.csr_matrix((n, n), dtype=np.int32),
@@ -339,73 +337,3 @@ def test_a_folder_with_something_in_it_is_refused(sources, tmp_path):
     (tmp_path / "out" / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="expected a folder that is empty"):
         make(sources, tmp_path / "out")
-
-
-MERGED = [
-    ("open images", "Mouse", None),  # an animal there
-    ("coco", "mouse", "computer mouse"),
-    ("visual genome", "dogs", "dog"),  # the vocabulary's word, in the plural
-    ("visual genome", "hound", "dog"),  # its alias
-    ("visual genome", "glasses", "glasses"),  # no plural of the word glass
-    ("visual genome", "yurt", "yurts"),  # not in the vocabulary: as most photos have it
-    ("open images", "yurts", "yurts"),
-    ("visual genome", "pony", "horse"),  # the user's own alias
-    ("visual genome", "jeans", "jeans"),
-]
-
-
-def test_names_that_mean_one_concept(tmp_path):
-    (tmp_path / "aliases.txt").write_text("horse,pony\n")
-    aliases = label_space.read_aliases(label_space.ALIASES, tmp_path / "aliases.txt")
-    words = vocabulary(["dog", "glass", "computer mouse"], aliases=[["hound"], [], []])
-    photos = {(source, name.lower()): 5 + name.endswith("s") for source, name, _ in MERGED}
-    labels = label_space.merge(photos, words, aliases)
-    for source, name, concept in MERGED:
-        expected = concept or name.lower()
-        assert labels.names[labels.of[source, name.lower()]] == expected
-    assert [n for n, known in zip(labels.names, labels.known, strict=True) if known] == [
-        "computer mouse",
-        "dog",
-    ]
-
-
-def test_an_alias_line_without_its_own_name_is_an_error(tmp_path):
-    (tmp_path / "aliases.txt").write_text("horse,pony\n,mule\n")
-    with pytest.raises(UserError, match="aliases.txt:2: expected the concept's own name first"):
-        label_space.read_aliases(tmp_path / "aliases.txt")
-
-
-KINDS = [("dog", "object"), ("person", "object"), ("sky", "stuff"), ("grass", "stuff"), ("water", "stuff")]
-KINDS += [
-    ("face", "part"),
-    ("wheel", "part"),
-    ("sleeve", "part"),
-    ("red hats", "object"),
-    ("qwrtz", "unknown"),
-]
-
-
-@pytest.mark.parametrize("name, kind", KINDS)
-def test_wordnet_tells_objects_stuff_and_parts(name, kind):
-    assert wordnet.kind_of(name) == kind
-
-
-def test_the_table_of_kinds_is_worked_out_of_wordnets_files(tmp_path):
-    (tmp_path / "data.noun").write_text(
-        "  1 a licence\n"
-        "00000001 03 n 01 entity 0 000 | all\n"
-        "00000002 05 n 01 dog 0 002 @ 00000001 n 0000 %p 00000003 n 0000 | a pet\n"
-        "00000003 05 n 01 flag 0 002 @ 00000001 n 0000 #p 00000002 n 0000 | its tail\n"
-        "00000004 27 n 02 mud 0 slime 0 001 @ 00000001 n 0000 | wet\n"
-        "00000005 09 n 01 idea 0 001 @ 00000001 n 0000 | thought\n"
-    )
-    (tmp_path / "index.noun").write_text(
-        "  1 a licence\n"
-        "dog n 1 2 @ %p 1 0 00000002  \n"
-        "hot_dog n 2 1 @ 2 0 00000005 00000002  \n"
-        "flag n 1 2 @ #p 1 0 00000003  \n"
-        "mud n 1 1 @ 1 0 00000004  \n"
-        "idea n 1 1 @ 1 0 00000005  \n"
-    )
-    expected = {"dog": "object", "hot dog": "object", "flag": "part", "mud": "stuff"}
-    assert wordnet.work_out(tmp_path) == expected
