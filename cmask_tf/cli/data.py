@@ -9,6 +9,8 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from cmask_tf.cli import sets
+
 _PHOTOS = "folder of photos: DIR/PATH for the path given, else without its leading folders, to DIR/NAME"
 # sub-command: (help, {option: help}); options are required unless their help says otherwise.
 _SOURCES = {
@@ -69,6 +71,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     world.add_argument("--scenes", type=int, required=True, metavar="N", help="number of scenes")
     world.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed gives the same scenes")
     world.add_argument("--out", type=Path, required=True, metavar="DIR", help="data folder to write")
+    sets.add_parsers(sources)
     whole = sources.add_parser("prepare", help="a data folder to the record sets of all stages")
     whole.add_argument("folder", type=Path, metavar="FOLDER", help="has images/, tags/, coco/ and boxes")
     _add_out(whole, "folder of the record sets tags, boxes, masks and val")
@@ -83,7 +86,9 @@ def _add_out(parser: argparse.ArgumentParser, text: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs one sub-command; returns the exit code."""
-    if args.source == "world":
+    if args.source in sets.COMMANDS:
+        sets.run(args)
+    elif args.source == "world":
         from cmask_tf.data.world import write_world
 
         write_world(args.out, args.scenes, args.seed)
