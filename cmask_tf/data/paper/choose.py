@@ -1,9 +1,10 @@
 """The paper's concept sets and their held-out photos, by rules (sections 3 and 5.1, supplement 5).
 
 The lists behind the paper's figures were never published. Ours:
-- COCO-80: the categories of the COCO file that the vocabulary has.
-- OIVG-N: those of them that have boxes in Open Images or Visual Genome, then the other words of the
-  vocabulary with most photos that have a box, to N; each of the latter keeps at least 8 training photos.
+- COCO-80: the categories of the COCO file that the vocabulary has and that have boxes in Open Images or
+  Visual Genome.
+- OIVG-N: these, then the other words of the vocabulary with most photos that have a box, to N; each of the
+  latter keeps at least 8 training photos.
 - Weak-Box: OIVG-N without COCO-80.
 - Weak-Image-n: of the remaining words that are training tags, those with most photos.
 - ZeroTest-n: of the names that are no training tag, those with most photos.
@@ -92,31 +93,29 @@ class Chooser:
         """The sets and the splits; concepts that are left with too few training photos make room for others.
 
         Raises:
-            UserError: no COCO category is in the vocabulary, or N has no room for them.
+            UserError: no COCO category is in the vocabulary and has boxes, or N has no room for them.
         """
-        coco = self._by_photos([c for c in self._given if self._known[c]], self._masked)
-        always = [c for c in coco if self._boxed[c]]
-        if not coco:
-            raise UserError("no category of the COCO file is a word of the vocabulary")
-        if sizes.box < len(always):
-            raise UserError(f"--concepts {sizes.box}: expected {len(always)} or more, COCO's categories")
+        coco = self._by_photos([c for c in self._given if self._known[c] and self._boxed[c]], self._masked)
+        if sizes.box < len(coco):
+            raise UserError(f"--concepts {sizes.box}: expected {len(coco)} or more, COCO's categories")
         refused: set[int] = set()
-        while True:
-            choice = self._attempt(sizes, coco, always, refused)
-            short = {c for c in choice.oivg if choice.box_photos[c] < FEWEST_TRAIN} - set(always)
-            boxless = {c for c in always if not choice.box_photos[c]}
+        while coco:
+            choice = self._attempt(sizes, coco, refused)
+            short = {c for c in choice.oivg if choice.box_photos[c] < FEWEST_TRAIN} - set(coco)
+            boxless = {c for c in coco if not choice.box_photos[c]}
             if not short | boxless:
                 return choice
             refused |= short
-            always = [c for c in always if c not in boxless]
+            coco = [c for c in coco if c not in boxless]
+        raise UserError("no category of the COCO file is a word of the vocabulary that has boxes")
 
-    def _attempt(self, sizes: Sizes, coco: list[int], always: list[int], refused: set[int]) -> Choice:
+    def _attempt(self, sizes: Sizes, coco: list[int], refused: set[int]) -> Choice:
         fewest = FEWEST_TRAIN + FEWEST_HELD
         others = self._by_photos(
             np.flatnonzero(self._known & self._tags & (self._boxed >= fewest)), self._boxed
         )
         others = [c for c in others if c not in refused and c not in set(coco)]
-        oivg = self._by_photos(np.array(always + others[: sizes.box - len(always)], np.int64), self._boxed)
+        oivg = self._by_photos(np.array(coco + others[: sizes.box - len(coco)], np.int64), self._boxed)
         rest, taken = np.flatnonzero(self._boxed >= FEWEST_HELD), set(oivg) | set(self._given)
         rest = [c for c in self._by_photos(rest, self._boxed) if c not in taken]
         image = [c for c in rest if self._tags[c] and self._known[c]][: sizes.image]

@@ -253,9 +253,6 @@ def _missing(found: Scan, labels: Labels, choice: Choice) -> list[tuple[str, str
             missing.append((name, "is in no list: the vocabulary lacks it"))
         elif source == "coco" and concept not in choice.oivg:
             missing.append(
-                (
-                    name,
-                    "is in the list coco only: it has no boxes to train on in Open Images or Visual Genome",
-                )
+                (name, "is in no list: Open Images and Visual Genome have no boxes of it to train on")
             )
     return sorted(missing)
