@@ -19,7 +19,13 @@ def add_parser(subparsers) -> None:
         description="Counts which tags occur together and writes the word vectors.",
     )
     add = build.add_argument
-    add("tags", metavar="TAGS.jsonl", help='one photo a line: {"image": "a.jpg", "tags": ["red hat"]}')
+    add(
+        "tags",
+        nargs="+",
+        metavar="TAGS",
+        help='files, folders or globs; .jsonl: a photo a line, {"image": "a.jpg", "tags": ["red hat"]}; '
+        ".csv, .tsv: a photo and a column of tags, with , ; or | between them; all also with .gz",
+    )
     add("--dim", type=int, required=True, help="length of a word vector; an error says when it is too long")
     add("--out", metavar="DIR", required=True, help="the vocabulary directory to write")
     add(
@@ -29,6 +35,7 @@ def add_parser(subparsers) -> None:
         help="pmi: smoothed and signed (default, better on held-out photos); ppmi: cut at 0, more dimensions",
     )
     add("--min-count", type=int, default=1, metavar="N", help="leave out tags of fewer photos (default 1)")
+    add("--strict", action="store_true", help="a bad line is an error; by default it is skipped and told")
     add("--kinds", metavar="FILE.json", help="kinds of concepts: {name: kind} or {name: {kind: ...}}")
     add("--aliases", metavar="FILE.txt", help="one concept a line: its name, then its aliases, with commas")
 
@@ -41,8 +48,9 @@ def run(args) -> None:
     artefact.check_target(out)
     kinds = build.read_kinds(args.kinds) if args.kinds else None
     aliases = build.read_aliases(args.aliases) if args.aliases else None
-    lines = build.read_tag_lines(args.tags)
-    vocabulary = build.build(lines, args.dim, args.variant, args.min_count, kinds, aliases)
+    vocabulary = build.build_files(
+        args.tags, args.dim, args.variant, args.min_count, kinds, aliases, strict=args.strict
+    )
     vocabulary.save(out)
     for note in vocabulary.meta["notes"]:
         print(f"note: {note}")

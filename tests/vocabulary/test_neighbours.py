@@ -7,7 +7,7 @@ import pytest
 import reference
 
 from cmask_tf.vocabulary import neighbours
-from cmask_tf.vocabulary.build import build, read_tag_lines
+from cmask_tf.vocabulary.build import build_files
 from cmask_tf.vocabulary.counts import count
 from cmask_tf.vocabulary.neighbours import (
     pmi_neighbours,
@@ -30,7 +30,7 @@ def random_counts():
 
 @pytest.fixture(scope="module")
 def ccp_vocabulary(ccp):
-    return build(read_tag_lines(ccp / "tags" / "all_tags_for_pmi.jsonl"), dim=37)
+    return build_files([ccp / "tags" / "all_tags_for_pmi.jsonl"], dim=37)
 
 
 @pytest.fixture(scope="module")
