@@ -79,17 +79,25 @@ def fill_tags(spool: Spool, tags: Path, images: Path, faults: Faults, folded: bo
         raise UserError(f"{tags}: class folders are the folders of photos; expected --images {tags}")
     for line in tag_lines(tags, faults, folded):
         try:
-            path = finder.find(line.image, line.where)
+            fill_line(spool, line, finder, faults)
         except BadRecord as bad:
             faults.skip(bad)
-            continue
-        faults.read()
-        if spool.has_photo(path) is not None:
-            faults.leave_out("second line for a photo", f"{line.where}: {line.image}")
-            continue
-        photo = spool.photo(path, path.relative_to(finder.images).with_suffix("").as_posix())
-        for tag in line.tags:
-            spool.add_tag(photo, tag)
+
+
+def fill_line(spool: Spool, line: TagLine, finder: PhotoFinder, faults: Faults) -> None:
+    """Adds a photo and its tags to a spool.
+
+    Raises:
+        BadRecord: the photo is not there.
+    """
+    path = finder.find(line.image, line.where)
+    faults.read()
+    if spool.has_photo(path) is not None:
+        faults.leave_out("second line for a photo", f"{line.where}: {line.image}")
+        return
+    photo = spool.photo(path, path.relative_to(finder.images).with_suffix("").as_posix())
+    for tag in line.tags:
+        spool.add_tag(photo, tag)
 
 
 def tag_lines(tags: Path, faults: Faults, folded: bool = True) -> Iterator[TagLine]:
