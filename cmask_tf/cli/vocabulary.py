@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+
+from cmask_tf.cli.beam_options import add_beam, check_beam
 
 
 def add_parser(subparsers) -> None:
@@ -38,18 +41,25 @@ def add_parser(subparsers) -> None:
     add("--strict", action="store_true", help="a bad line is an error; by default it is skipped and told")
     add("--kinds", metavar="FILE.json", help="kinds of concepts: {name: kind} or {name: {kind: ...}}")
     add("--aliases", metavar="FILE.txt", help="one concept a line: its name, then its aliases, with commas")
+    add_beam(build, "count")
 
 
 def run(args) -> None:
     """Builds the vocabulary, writes it and says what is in it."""
     from cmask_tf.vocabulary import artefact, build
 
+    check_beam(args)
     out = Path(args.out)
     artefact.check_target(out)
     kinds = build.read_kinds(args.kinds) if args.kinds else None
     aliases = build.read_aliases(args.aliases) if args.aliases else None
+    more = {}
+    if args.beam:
+        from cmask_tf.vocabulary import beam
+
+        more["counting"] = partial(beam.count_files, beside=out, runner=args.beam, options=args.beam_option)
     vocabulary = build.build_files(
-        args.tags, args.dim, args.variant, args.min_count, kinds, aliases, strict=args.strict
+        args.tags, args.dim, args.variant, args.min_count, kinds, aliases, args.strict, **more
     )
     vocabulary.save(out)
     for note in vocabulary.meta["notes"]:

@@ -204,13 +204,15 @@ def read_photo(photo: Annotated) -> bytes:
     Raises:
         BadRecord: not a JPEG or PNG, truncated, or not of the annotated size.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     where = str(photo.image)
     try:
         encoded = photo.image.read_bytes()
         with Image.open(io.BytesIO(encoded)) as image:
             kind, size = image.format, (image.height, image.width)
+    except UnidentifiedImageError:  # its text holds an address in memory, another one each time
+        raise BadRecord(NO_PHOTO, where) from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes
         raise BadRecord(NO_PHOTO, where, str(error)) from None
     if kind not in _ENDS:

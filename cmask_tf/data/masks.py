@@ -54,8 +54,6 @@ def read_masks(images: Path, masks: Path, work: Path, faults: Faults) -> Annotat
 def fill_masks(spool: Spool, images: Path, masks: Path, faults: Faults) -> None:
     """Adds photos and masks to a spool; see `read_masks`."""
     images, masks = PhotoFinder(images).images, Path(masks)
-    if not masks.is_dir():
-        raise UserError(f"{masks}: no such folder of masks")
     photos, labels, size_of = photo_names(images), read_labels(masks), lru_cache(1)(image_size)
     for path in tqdm(mask_files(masks, faults), desc="reading masks", unit="mask", delay=2):
         try:
@@ -133,8 +131,10 @@ def mask_files(masks: Path, faults: Faults) -> Iterator[Path]:
     """The PNG files, by name; what else is there is left out.
 
     Raises:
-        UserError: there is none.
+        UserError: no such folder, or none in it.
     """
+    if not masks.is_dir():
+        raise UserError(f"{masks}: no such folder of masks")
     found = False
     for folder, below, names in os.walk(masks):
         below.sort()

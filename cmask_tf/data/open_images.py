@@ -80,12 +80,12 @@ def fill_open_images(
     names = read_classes(classes)
     concepts = with_ancestors(names, read_hierarchy(hierarchy) if hierarchy else {})
     photos = Photos(spool, Path(boxes), PhotoFinder(images))
-    for where, row in _rows(Path(boxes), BOX, faults):
+    for where, row in rows(Path(boxes), BOX, faults):
         try:
             fill_box(spool, row, concepts, photos, faults, where)
         except BadRecord as bad:
             faults.skip(bad)
-    for where, row in _rows(Path(labels), LABEL, faults) if labels is not None else ():
+    for where, row in rows(Path(labels), LABEL, faults) if labels is not None else ():
         try:
             fill_label(spool, row, names, photos, faults, where)
         except BadRecord as bad:
@@ -302,12 +302,12 @@ class Columns:
         return self._pick([*row, "-1"] if self._padded else row)
 
 
-def _rows(path: Path, columns: tuple[str, ...], faults: Faults) -> Iterator[tuple[str, Sequence[str]]]:
+def rows(path: Path, columns: tuple[str, ...], faults: Faults) -> Iterator[tuple[str, Sequence[str]]]:
     """("file:line", fields of the columns in their order)."""
-    rows = csv_rows(path)
-    last, head = next(rows, (1, []))
+    lines = csv_rows(path)
+    last, head = next(lines, (1, []))
     found = Columns(path, head, columns)
-    for line, row in rows:
+    for line, row in lines:
         where = f"{path}:{line}"
         try:
             yield where, found.of(row, line - last, where)

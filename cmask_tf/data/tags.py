@@ -74,14 +74,24 @@ def read_tags(tags: Path, images: Path, work: Path, faults: Faults, folded: bool
 
 def fill_tags(spool: Spool, tags: Path, images: Path, faults: Faults, folded: bool = True) -> None:
     """Adds photos and tags to a spool; see `read_tags`."""
-    tags, finder = Path(tags), PhotoFinder(images)
-    if tags.is_dir() and not tags.samefile(finder.images):
-        raise UserError(f"{tags}: class folders are the folders of photos; expected --images {tags}")
+    finder = checked_finder(tags, images)
     for line in tag_lines(tags, faults, folded):
         try:
             fill_line(spool, line, finder, faults)
         except BadRecord as bad:
             faults.skip(bad)
+
+
+def checked_finder(tags: Path, images: Path) -> PhotoFinder:
+    """Finds the photos that `tags` names.
+
+    Raises:
+        UserError: no such folder of photos, or class folders that are not it.
+    """
+    tags, finder = Path(tags), PhotoFinder(images)
+    if tags.is_dir() and not tags.samefile(finder.images):
+        raise UserError(f"{tags}: class folders are the folders of photos; expected --images {tags}")
+    return finder
 
 
 def fill_line(spool: Spool, line: TagLine, finder: PhotoFinder, faults: Faults) -> None:
