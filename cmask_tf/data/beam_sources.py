@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -67,8 +68,7 @@ class Coco:
         self.path, self.finder = Path(annotations), PhotoFinder(images)
         self.faults = PlacedFaults()
         self.names = coco.read_categories(self.path, self.faults)
-        self.ids = ids
-        coco.Wanted(ids)
+        self.wanted = coco.Wanted(ids)
 
     @property
     def feeds(self) -> tuple[Feed, ...]:
@@ -88,7 +88,7 @@ class Coco:
         raise BadRecord("image_id is not among the images", "")
 
     def filler(self, spool: Spool) -> Fill:
-        wanted = coco.Wanted(self.ids)
+        wanted = self._nothing_met()
 
         def fill(record: Record, faults: PlacedFaults) -> None:
             entry, where = record.value, record.where
@@ -102,10 +102,15 @@ class Coco:
 
     def finish(self, faults: PlacedFaults) -> None:
         """Counts what only the whole file tells."""
-        wanted = coco.Wanted(self.ids)
+        wanted = self._nothing_met()
         wanted.met = faults.met
         faults.place = place(1, 0) - 1  # one reader tells it between the images and the annotations
         wanted.tell(faults)
+
+    def _nothing_met(self) -> coco.Wanted:
+        wanted = copy(self.wanted)
+        wanted.met = set()
+        return wanted
 
 
 class OpenImages:

@@ -207,6 +207,14 @@ def test_a_file_that_breaks_off_is_one_line_and_nothing_is_written(coco, images,
     assert not out.exists()
 
 
+@pytest.mark.parametrize("text", ["", "\n"])
+def test_a_source_without_photos_is_one_line(text, images, tmp_path):
+    (tmp_path / "tags.jsonl").write_text(text)
+    read = partial(read_tags, tmp_path / "tags.jsonl", images)
+    with pytest.raises(UserError, match="tags: no photos to convert"):
+        beam.write(read, tmp_path / "out", inputs={}, source="tags", runner="DirectRunner")
+
+
 def test_finished_shards_are_kept_by_the_next_run(coco, images, tmp_path, monkeypatch):
     read = partial(read_coco, coco, images)
     settings = {"inputs": {}, "source": "coco", "shards": 3, "runner": "DirectRunner"}
