@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from cmask_tf.cli import vocabulary_add
+from cmask_tf.cli.beam_options import add_beam, check_beam
 
 
 def add_parser(subparsers) -> None:
@@ -41,6 +43,7 @@ def add_parser(subparsers) -> None:
     add("--kinds", metavar="FILE.json", help="kinds of concepts: {name: kind} or {name: {kind: ...}}")
     add("--aliases", metavar="FILE.txt", help="one concept a line: its name, then its aliases, with commas")
     vocabulary_add.add_parser(actions)
+    add_beam(build, "count")
 
 
 def run(args) -> None:
@@ -55,12 +58,18 @@ def _build(args) -> None:
     """Builds the vocabulary, writes it and says what is in it."""
     from cmask_tf.vocabulary import artefact, build
 
+    check_beam(args)
     out = Path(args.out)
     artefact.check_target(out)
     kinds = build.read_kinds(args.kinds) if args.kinds else None
     aliases = build.read_aliases(args.aliases) if args.aliases else None
+    more = {}
+    if args.beam:
+        from cmask_tf.vocabulary import beam
+
+        more["counting"] = partial(beam.count_files, beside=out, runner=args.beam, options=args.beam_option)
     vocabulary = build.build_files(
-        args.tags, args.dim, args.variant, args.min_count, kinds, aliases, strict=args.strict
+        args.tags, args.dim, args.variant, args.min_count, kinds, aliases, args.strict, **more
     )
     vocabulary.save(out)
     for note in vocabulary.meta["notes"]:

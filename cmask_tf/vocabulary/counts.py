@@ -68,7 +68,7 @@ def count(
         numbers = _Numbers(min_count)
         progress = tqdm(tag_lists, desc="reading tags", unit=" images", delay=2)
         for index, images in enumerate(_batches(progress)):
-            numbers.add(_write_part(images, same or {}, _stem(folder, index)))
+            numbers.add(write_part(images, same or {}, _stem(folder, index)))
         return numbers.counts(Path(folder), 1)
 
 
@@ -98,7 +98,7 @@ def count_files(
         tasks = [(part, same or {}, faults.strict, _stem(folder, i)) for i, part in enumerate(todo)]
         numbers = _Numbers(min_count)
         with tqdm(total=size, desc="reading tags", unit="B", unit_scale=True, delay=2) as progress:
-            done = results(_read_part, tasks, processes)
+            done = results(read_part, tasks, processes)
             for part, (found, seen) in zip(todo, done, strict=True):
                 faults.add(seen.state())
                 numbers.add(found)
@@ -108,7 +108,7 @@ def count_files(
 
 
 @dataclass
-class _Found:
+class Found:
     """A part's tags, numbered in the order of their first mention, and the images that have each."""
 
     names: list[str]
@@ -116,7 +116,7 @@ class _Found:
     documents: int
 
 
-class _Counting(Faults):
+class PartFaults(Faults):
     """Counts a part's faults; whether they are too many is told from all parts together."""
 
     def check(self) -> None:
@@ -138,13 +138,21 @@ class _Places(dict):
         return self[tag]
 
 
-def _read_part(part: Part, same: dict[str, str], strict: bool, stem: str) -> tuple[_Found, Faults]:
-    faults = _Counting(strict)
-    found = _write_part((tags for _, _, tags in part.records(faults)), same, stem)
+def read_part(part: Part, same: dict[str, str], strict: bool, stem: str) -> tuple[Found, Faults]:
+    """A part's tags under numbers of its own.
+
+    Args:
+        part: of a file.
+        same: as for `count`.
+        strict: the first bad line is an error.
+        stem: STEM.tags.npy and STEM.lengths.npy are written, as `pairs.Source` describes them.
+    """
+    faults = PartFaults(strict)
+    found = write_part((tags for _, _, tags in part.records(faults)), same, stem)
     return found, faults
 
 
-def _write_part(images: Iterable[Sequence[str]], same: dict[str, str], stem: str) -> _Found:
+def write_part(images: Iterable[Sequence[str]], same: dict[str, str], stem: str) -> Found:
     places, columns, lengths = _Places(same), array("i"), array("i")
     place_of = places.__getitem__
     for tags in images:
@@ -161,7 +169,7 @@ def _write_part(images: Iterable[Sequence[str]], same: dict[str, str], stem: str
             f"{folder}: no temporary files there ({error.strerror}); TMPDIR names a place"
         ) from None
     single = np.bincount(np.array(columns, np.int64), minlength=len(places.names))
-    return _Found(list(places.names), single, len(lengths))
+    return Found(list(places.names), single, len(lengths))
 
 
 class _Numbers:
@@ -175,7 +183,7 @@ class _Numbers:
         self.parts: list[np.ndarray] = []
         self.found: list[np.ndarray] = []
 
-    def add(self, found: _Found) -> None:
+    def add(self, found: Found) -> None:
         """One part more."""
         numbers = [self.names.setdefault(name, len(self.names)) for name in found.names]
         self.single.extend([0] * (len(self.names) - len(self.single)))
@@ -189,7 +197,7 @@ class _Numbers:
         names, single = list(self.names), np.array(self.single, np.int64)
         order = [int(i) for i in np.flatnonzero(single >= self.min_count)]
         order.sort(key=lambda i: (-single[i], names[i]))
-        _check_memory(single[order])
+        check_memory(single[order])
         place = np.full(len(names), -1, np.int32)
         place[order] = np.arange(len(order))
         sources = [
@@ -210,8 +218,12 @@ def _batches(images: Iterable[Sequence[str]]) -> Iterator[Iterable[Sequence[str]
         yield itertools.chain([first], itertools.islice(images, PART_IMAGES - 1))
 
 
-def _check_memory(single: np.ndarray) -> None:
-    """`single`: images of each tag, descending."""
+def check_memory(single: np.ndarray) -> None:
+    """`single`: images of each tag, descending.
+
+    Raises:
+        UserError: so many tags that their pairs do not fit in this machine.
+    """
     room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     need, fits = 12 * len(single) ** 2, int((room / 12) ** 0.5)
     if need > room:

@@ -85,16 +85,23 @@ def _check_room(folder: Path, need: int) -> None:
         )
 
 
-def _sort_part(source: Source, words: int, at: int, tags_file: str, after_file: str) -> np.ndarray:
-    """Writes a part's tags, by row, and how many follow each in its image; gives the images of each tag."""
+def presence(source: Source, words: int) -> scipy.sparse.csr_matrix:
+    """int8 [images, words]: 1 where the image has the tag; indices sorted."""
     places = source.places[np.load(source.stem + ".tags.npy")]
     kept = places >= 0
     ends = np.concatenate([[0], np.cumsum(kept)])[np.cumsum(np.load(source.stem + ".lengths.npy"))]
     places, ends = places[kept], np.concatenate([[0], ends])
     images = scipy.sparse.csr_matrix((np.ones(len(places), np.int8), places, ends), (len(ends) - 1, words))
     images.sort_indices()
+    return images
+
+
+def _sort_part(source: Source, words: int, at: int, tags_file: str, after_file: str) -> np.ndarray:
+    """Writes a part's tags, by row, and how many follow each in its image; gives the images of each tag."""
+    images = presence(source, words)
+    places, ends = images.indices, images.indptr
     mine = slice(at, at + len(places))
-    np.load(tags_file, mmap_mode="r+")[mine] = images.indices
+    np.load(tags_file, mmap_mode="r+")[mine] = places
     np.load(after_file, mmap_mode="r+")[mine] = np.repeat(ends[1:], np.diff(ends)) - np.arange(
         1, len(places) + 1
     )

@@ -67,9 +67,9 @@ def parts(files: Iterable[Path], size: int = PART_BYTES) -> list[Part]:
     """The files in parts of about `size` bytes; gzip, CSV and TSV files in one part each."""
     found = []
     for file in files:
-        length = _length(file)
-        step = size if file.name.endswith(".jsonl") else max(length, 1)
-        found += [Part(file, start, min(start + step, length)) for start in range(0, length, step)]
+        end = length(file)
+        step = size if file.name.endswith(".jsonl") else max(end, 1)
+        found += [Part(file, start, min(start + step, end)) for start in range(0, end, step)]
     return found
 
 
@@ -84,7 +84,7 @@ class Part:
     @property
     def bytes(self) -> int:
         """Size, for progress."""
-        return (_length(self.path) if self.stop is None else self.stop) - self.start
+        return (length(self.path) if self.stop is None else self.stop) - self.start
 
     def records(self, faults: Faults) -> Iterator[tuple[int, str, list[str]]]:
         """Each photo as (line number in the file when the part is the file's first, photo, tags).
@@ -105,7 +105,7 @@ class Part:
 
     def _json_lines(self, faults: Faults) -> Iterator[tuple[int, str, list[str]]]:
         good = 0
-        for number, line in enumerate(self._lines(), 1):
+        for number, line in enumerate(self.lines(), 1):
             if not line.strip():
                 continue
             try:
@@ -120,7 +120,8 @@ class Part:
             yield number, *record
         faults.read(good)
 
-    def _lines(self) -> Iterator[bytes]:
+    def lines(self) -> Iterator[bytes]:
+        """As they are in the file, line ends included; without a byte order mark."""
         with _open(self.path) as file:
             if self.start > 0:
                 file.seek(self.start - 1)
@@ -210,7 +211,12 @@ def _open(path: Path):
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb", buffering=1 << 20)
 
 
-def _length(path: Path) -> int:
+def length(path: Path) -> int:
+    """Bytes of a file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
         return path.stat().st_size
     except OSError as error:
