@@ -109,12 +109,6 @@ def convert(annotated: Annotations, folder: Path, names: Sequence[str], title: s
     return whole
 
 
-def remove_states(folder: Path, names: Sequence[str]) -> None:
-    """Removes the marks of finished shards."""
-    for name in names:
-        state_file(folder / name).unlink(missing_ok=True)
-
-
 def state_file(shard: Path) -> Path:
     """The mark of a finished shard."""
     return shard.with_name(shard.name + ".json")
