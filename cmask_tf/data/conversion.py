@@ -109,12 +109,6 @@ def convert(annotated: Annotations, folder: Path, names: Sequence[str], title: s
     return whole
 
 
-def remove_states(folder: Path, names: Sequence[str]) -> None:
-    """Removes the marks of finished shards."""
-    for name in names:
-        state_file(folder / name).unlink(missing_ok=True)
-
-
 def state_file(shard: Path) -> Path:
     """The mark of a finished shard."""
     return shard.with_name(shard.name + ".json")
@@ -212,7 +206,7 @@ def read_photo(photo: Annotated) -> bytes:
         with Image.open(io.BytesIO(encoded)) as image:
             kind, size = image.format, (image.height, image.width)
     except UnidentifiedImageError:  # its text holds an address in memory, another one each time
-        raise BadRecord(NO_PHOTO, where) from None
+        raise BadRecord(NO_PHOTO, where, "of no type that Pillow knows") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes
         raise BadRecord(NO_PHOTO, where, str(error)) from None
     if kind not in _ENDS:

@@ -72,7 +72,7 @@ def build_files(
     aliases: dict[str, list[str]] | None = None,
     strict: bool = False,
     processes: int | None = None,
-    counting: Callable[..., Counts] = count_files,
+    counting: Callable[..., Counts] | None = None,
 ) -> Vocabulary:
     """Builds a vocabulary from files of tags; lines that were skipped are told in `meta["notes"]`.
 
@@ -81,13 +81,13 @@ def build_files(
         strict: the first bad line is an error.
         processes: for counting; the machine's cores when None. More than one needs a script that has
             `if __name__ == "__main__"`.
-        counting: what counts, with the arguments of `counts.count_files`.
+        counting: what counts, with the arguments of `counts.count_files`, which it is by default.
 
     Raises:
         UserError: as for `build`; a file that cannot be read, or too many bad lines.
     """
     request, faults = _Request(dim, variant, min_count, kinds, aliases), Faults(strict)
-    counts = counting(tag_files(paths), min_count, request.same, faults, processes)
+    counts = (counting or count_files)(tag_files(paths), min_count, request.same, faults, processes)
     return _vocabulary(counts, request, _skipped(faults))
 
 
