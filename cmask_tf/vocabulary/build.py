@@ -136,6 +136,8 @@ class _Request:
     def __init__(self, dim, variant, min_count, kinds, aliases):
         if variant not in VARIANTS:
             raise UserError(f"variant {variant!r}: expected one of {', '.join(VARIANTS)}")
+        if dim < 1:
+            raise UserError(f"{dim} dimensions were asked for: expected at least 1")
         self.dim, self.variant, self.min_count = dim, variant, min_count
         self.kinds = _folded_kinds(kinds or {})
         self.aliases = {fold(name): _folded_aliases(name, others) for name, others in (aliases or {}).items()}

@@ -62,7 +62,7 @@ def count(
         same: folded spelling -> the folded name that it is counted as.
 
     Raises:
-        UserError: so many tags are left that their pairs do not fit in this machine.
+        UserError: so many tags are left that their pairs do not fit in this machine, or no room on disk.
     """
     with tempfile.TemporaryDirectory(prefix="cmask-tags-") as folder:
         numbers = _Numbers(min_count)
@@ -160,8 +160,14 @@ def write_part(images: Iterable[Sequence[str]], same: dict[str, str], stem: str)
         row.discard(-1)
         columns.extend(row)
         lengths.append(len(row))
-    for kind, values in ((".tags", columns), (".lengths", lengths)):
-        np.save(stem + kind, np.frombuffer(values, np.int32) if values else np.zeros(0, np.int32))
+    try:
+        for kind, values in ((".tags", columns), (".lengths", lengths)):
+            np.save(stem + kind, np.frombuffer(values, np.int32) if values else np.zeros(0, np.int32))
+    except OSError as error:
+        folder = os.path.dirname(stem)
+        raise UserError(
+            f"{folder}: no temporary files there ({error.strerror}); TMPDIR names a place"
+        ) from None
     single = np.bincount(np.array(columns, np.int64), minlength=len(places.names))
     return Found(list(places.names), single, len(lengths))
 

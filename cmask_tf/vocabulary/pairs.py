@@ -7,6 +7,8 @@ row's counter in the cache. About fifteen times faster than the sparse product X
 
 from __future__ import annotations
 
+import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ import numpy as np
 import scipy.sparse
 from tqdm import tqdm
 
+from cmask_tf.errors import UserError
 from cmask_tf.vocabulary.workers import results
 
 TASK_TAGS = 8_000_000  # mentions of tags that one task looks up
@@ -48,6 +51,9 @@ def count_pairs(sources: list[Source], words: int, folder: Path, processes: int)
         words: V.
         folder: for the files that this writes.
 
+    Raises:
+        UserError: no room on the folder's disk.
+
     Returns:
         int32 CSR [V, V], symmetric, nothing on the diagonal, indices sorted.
     """
@@ -55,11 +61,11 @@ def count_pairs(sources: list[Source], words: int, folder: Path, processes: int)
     if words < 2 or mentions == 0:
         return scipy.sparse.csr_matrix((words, words), dtype=np.int32)
     kind = np.uint16 if words <= 2**16 else np.int32
-    files = [str(folder / name) for name in ("tags", "after", "table")]
-    for name, dtype, shape in zip(
-        files, (kind, kind, np.int32), (mentions, mentions, (words, words)), strict=True
-    ):
-        np.lib.format.open_memmap(name, "w+", dtype, shape if isinstance(shape, tuple) else (shape,))
+    shapes = {"tags": (kind, (mentions,)), "after": (kind, (mentions,)), "table": (np.int32, (words, words))}
+    _check_room(folder, sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in shapes.values()))
+    files = [str(folder / name) for name in shapes]
+    for name, (dtype, shape) in zip(files, shapes.values(), strict=True):
+        np.lib.format.open_memmap(name, "w+", dtype, shape)
     starts = np.cumsum([0] + [source.mentions for source in sources])
     tasks = [(source, words, int(at), *files[:2]) for source, at in zip(sources, starts, strict=False)]
     single = sum(tqdm(results(_sort_part, tasks, processes), "sorting tags", len(tasks), delay=2))
@@ -68,6 +74,15 @@ def count_pairs(sources: list[Source], words: int, folder: Path, processes: int)
     for _ in tqdm(results(_count_rows, tasks, processes), "counting pairs", len(tasks), delay=2):
         pass
     return _symmetric(np.asarray(np.load(files[2], mmap_mode="r+")))
+
+
+def _check_room(folder: Path, need: int) -> None:
+    # A mapped file that finds the disk full ends the process.
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        raise UserError(
+            f"{folder}: temporary files take {need / 1e9:.1f} GB, {free / 1e9:.1f} are free; see TMPDIR"
+        )
 
 
 def presence(source: Source, words: int) -> scipy.sparse.csr_matrix:
@@ -143,9 +158,7 @@ def _symmetric(table: np.ndarray) -> scipy.sparse.csr_matrix:
     for i in blocks:
         rows = slice(i, i + BLOCK)
         for j in range(i, words, BLOCK):
-            table[j : j + BLOCK, rows] += (
-                table[rows, j : j + BLOCK].T if j > i else np.triu(table[rows, rows], 1).T
-            )
+            table[j : j + BLOCK, rows] += table[rows, j : j + BLOCK].T
         present[rows] = np.count_nonzero(table[rows], axis=1)
     starts = np.concatenate([[0], np.cumsum(present)])
     indices, values = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.int32)

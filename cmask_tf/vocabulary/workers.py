@@ -7,6 +7,9 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from cmask_tf.errors import UserError
 
 
 def cores() -> int:
@@ -19,6 +22,9 @@ def results(function: Callable, tasks: Sequence[tuple], processes: int) -> Itera
 
     Processes are started anew (never forked: the caller may run TensorFlow's threads), so the function
     is a module's own, and a script that asks for several has an `if __name__ == "__main__"`.
+
+    Raises:
+        UserError: a process was killed; and what the function raises.
     """
     if processes <= 1 or len(tasks) <= 1:
         for task in tasks:
@@ -29,6 +35,8 @@ def results(function: Callable, tasks: Sequence[tuple], processes: int) -> Itera
     try:
         for future in [pool.submit(function, *task) for task in tasks]:
             yield future.result()
+    except BrokenProcessPool:
+        raise UserError("a process that helped was killed: is there enough memory?") from None
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -35,6 +35,11 @@ def test_too_many_dimensions_name_the_number_available():
         build(IMAGES, dim=9, variant="ppmi")
 
 
+def test_no_dimensions_are_an_error_before_anything_is_read():
+    with pytest.raises(UserError, match="0 dimensions were asked for"):
+        build(map(pytest.fail, ["read"]), dim=0)
+
+
 def test_words_with_equal_vectors_become_aliases_and_are_reported():
     # "x" and "y" are on one image only, the same one: nothing tells them apart.
     vocabulary = build([*IMAGES, ["y", "x", "a"]], dim=4, variant="ppmi", aliases={"y": ["why"]})

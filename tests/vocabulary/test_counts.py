@@ -1,6 +1,7 @@
 """Streamed co-occurrence counts."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from cmask_tf.errors import UserError
 from cmask_tf.faults import Faults
 from cmask_tf.vocabulary import counts as counting
-from cmask_tf.vocabulary import pairs, tag_files
+from cmask_tf.vocabulary import pairs, tag_files, workers
 from cmask_tf.vocabulary.counts import count, count_files
 
 IMAGES = [["Hat", "dog"], ["hat", "hat", "HAT"], ["dog", "red-hat"], [], ["red hat", "hat", "dog"], [" "]]
@@ -132,3 +133,24 @@ def test_more_tags_than_the_machine_can_hold_are_an_error_that_names_a_minimum_c
         count(images)
     minimum = int(str(error.value).split("minimum count of ")[1].split()[0])
     assert len(count(images, minimum).names) <= 10 < len(count(images, minimum).names) + 4
+
+
+def test_a_full_disk_is_told_before_pairs_are_counted(monkeypatch):
+    usage = pairs.shutil.disk_usage
+    monkeypatch.setattr(pairs.shutil, "disk_usage", lambda path: usage(path)._replace(free=99))
+    with pytest.raises(UserError, match="temporary files take .* are free; see TMPDIR"):
+        count(random_images())
+
+
+def test_a_folder_that_takes_no_temporary_files_is_told(monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(counting.np, "save", full)
+    with pytest.raises(UserError, match="No space left on device.*TMPDIR"):
+        count(IMAGES)
+
+
+def test_a_process_that_is_killed_is_told():
+    with pytest.raises(UserError, match="killed"):
+        list(workers.results(os._exit, [(9,), (9,)], 2))
