@@ -39,6 +39,20 @@ def test_variant_and_minimum_are_passed_on(tags, tmp_path):
     assert vocabulary.names == ["a"] and vocabulary.meta["variant"] == "ppmi"
 
 
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [([], ["dog", "hat", "sea", "sky"]), (["--no-fold"], ["Dog", "dogs", "hat", "sea", "sky"])],
+)
+def test_case_and_plurals_are_folded_unless_the_names_are_wanted_as_written(tmp_path, capsys, options, names):
+    tags, out = tmp_path / "t.csv", tmp_path / "v"
+    tags.write_text(
+        "a.jpg,Dog; hat\nb.jpg,dogs\nc.jpg,hat\nd.jpg,Dog\ne.jpg,Dog;sky\nf.jpg,hat;sky;sea\ng.jpg,dogs;sky;sea\n"
+    )
+    assert main(["vocabulary", "build", str(tags), "--dim", "1", "--out", str(out), *options]) == 0
+    assert sorted(Vocabulary.load(out).names) == names
+    assert ("dogs as dog" in capsys.readouterr().out) == (not options)
+
+
 def test_a_bad_line_is_skipped_and_told(tags, tmp_path, capsys):
     tags.write_text(tags.read_text() * 2 + "hat, coat\n")
     assert main(["vocabulary", "build", str(tags), "--dim", "2", "--out", str(tmp_path / "v")]) == 0
