@@ -37,7 +37,7 @@ def add_parser(subparsers) -> None:
         help="pmi: smoothed and signed (default, better on held-out photos); ppmi: cut at 0, more dimensions",
     )
     add("--min-count", type=int, default=1, metavar="N", help="leave out tags of fewer photos (default 1)")
-    add("--no-fold", action="store_true", help="case, white space and plurals tell tags apart")
+    add("--no-fold", action="store_true", help="keep names as written: case and plurals tell tags apart")
     add("--strict", action="store_true", help="a bad line is an error; by default it is skipped and told")
     add("--kinds", metavar="FILE.json", help="kinds of concepts: {name: kind} or {name: {kind: ...}}")
     add("--aliases", metavar="FILE.txt", help="one concept a line: its name, then its aliases, with commas")
