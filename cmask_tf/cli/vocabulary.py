@@ -28,7 +28,7 @@ def add_parser(subparsers) -> None:
         nargs="+",
         metavar="TAGS",
         help='files, folders or globs; .jsonl: a photo a line, {"image": "a.jpg", "tags": ["red hat"]}; '
-        ".csv, .tsv: a photo and a column of tags, with , ; or | between them; all also with .gz",
+        ".csv, .tsv: columns image and tags, tags parted by ;; all also with .gz",
     )
     add("--dim", type=int, required=True, help="length of a word vector; an error says when it is too long")
     add("--out", metavar="DIR", required=True, help="the vocabulary directory to write")
@@ -39,6 +39,7 @@ def add_parser(subparsers) -> None:
         help="pmi: smoothed and signed (default, better on held-out photos); ppmi: cut at 0, more dimensions",
     )
     add("--min-count", type=int, default=1, metavar="N", help="leave out tags of fewer photos (default 1)")
+    add("--no-fold", action="store_true", help="keep names as written: case and plurals tell tags apart")
     add("--strict", action="store_true", help="a bad line is an error; by default it is skipped and told")
     add("--kinds", metavar="FILE.json", help="kinds of concepts: {name: kind} or {name: {kind: ...}}")
     add("--aliases", metavar="FILE.txt", help="one concept a line: its name, then its aliases, with commas")
@@ -63,13 +64,15 @@ def _build(args) -> None:
     artefact.check_target(out)
     kinds = build.read_kinds(args.kinds) if args.kinds else None
     aliases = build.read_aliases(args.aliases) if args.aliases else None
-    more = {}
+    settings = {"folded": not args.no_fold, "strict": args.strict}
     if args.beam:
         from cmask_tf.vocabulary import beam
 
-        more["counting"] = partial(beam.count_files, beside=out, runner=args.beam, options=args.beam_option)
+        settings["counting"] = partial(
+            beam.count_files, beside=out, runner=args.beam, options=args.beam_option
+        )
     vocabulary = build.build_files(
-        args.tags, args.dim, args.variant, args.min_count, kinds, aliases, args.strict, **more
+        args.tags, args.dim, args.variant, args.min_count, kinds, aliases, **settings
     )
     vocabulary.save(out)
     for note in vocabulary.meta["notes"]:

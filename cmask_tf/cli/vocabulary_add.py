@@ -91,10 +91,9 @@ def _from_text(file, vocabulary, names):
 def _given(file, vocabulary, words):
     from cmask_tf.errors import UserError
     from cmask_tf.vocabulary.new_words import new_names, read_vectors
-    from cmask_tf.vocabulary.text import fold
 
     given, vectors = read_vectors(file)
-    rows = {fold(name): row for row, name in enumerate(given)}
+    rows = {vocabulary.spell(name): row for row, name in enumerate(given)}
     if len(rows) < len(given):
         raise UserError(f"{file}: a name occurs twice")
     names = new_names(vocabulary, words or given)

@@ -23,6 +23,7 @@ from cmask_tf.data.sources import PhotoFinder, image_size
 from cmask_tf.data.spool import Spool
 from cmask_tf.data.streams import csv_rows, json_entries
 from cmask_tf.faults import BadRecord, Faults
+from cmask_tf.vocabulary.tag_files import parse_json
 
 
 class Record(NamedTuple):
@@ -219,7 +220,7 @@ class Tags:
 
     @property
     def feeds(self) -> tuple[Feed, ...]:
-        splits = self.path.is_file() and self.path.suffix not in (".gz", ".csv", ".tsv")
+        splits = self.path.is_file() and self.path.suffix == ".jsonl"
         return (Feed(self._entries, self._key, self.path if splits else None, self._parse),)
 
     def _entries(self, faults: Faults) -> Iterator[tuple[str, object]]:
@@ -228,7 +229,7 @@ class Tags:
     def _parse(self, line: bytes, number: int, where: str) -> object:
         if not line.strip():
             return None
-        return tags.TagLine(where, *tags.parse_json(line, where, self.folded))
+        return tags.tag_line(where, *parse_json(line, where), self.folded)
 
     def _key(self, line: tags.TagLine, where: str) -> str:
         return str(self.finder.find(line.image, where))

@@ -1,22 +1,14 @@
-"""Photos with tags and nothing else (Stock-18K, paper section 3), from a file of lines or from class folders.
+"""Photos with tags and nothing else (Stock-18K, paper section 3), from a tag file or from class folders.
 
-    x.jsonl    {"image": "images/train/x.jpg", "tags": ["red hat", "beach"]} a line
-    x.csv      a heading with the columns `image` and `tags`, others are passed over; tags are parted
-               by ";", and one that holds a ";" is quoted as CSV quotes a text
-    x.tsv      the same with tabs between the columns
-    a folder   the folders that a photo lies in are its tags: beach/red hat/x.jpg has two
-
-Files may be compressed (.gz). A file is read once, line by line; empty tags and repeats are dropped.
+The forms of a tag file are those of `vocabulary.tag_files`. Of class folders, the folders that a photo lies
+in are its tags: beach/red hat/x.jpg has two. A file is read once, line by line; empty tags and repeats are
+dropped.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
 import os
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,12 +18,8 @@ from cmask_tf.data.sources import PHOTOS, Annotations, PhotoFinder
 from cmask_tf.data.spool import Spool
 from cmask_tf.errors import UserError
 from cmask_tf.faults import BadRecord, Faults
-from cmask_tf.vocabulary.text import fold
-
-_COLUMNS = ("image", "tags")
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_BETWEEN = ";"
-_FORM = 'expected {"image": path, "tags": [text, ...]}'
+from cmask_tf.vocabulary.tag_files import Part, check_name
+from cmask_tf.vocabulary.text import spell
 
 
 class TagLine(NamedTuple):
@@ -113,125 +101,45 @@ def fill_line(spool: Spool, line: TagLine, finder: PhotoFinder, faults: Faults) 
 def tag_lines(tags: Path, faults: Faults, folded: bool = True) -> Iterator[TagLine]:
     """The good lines of a tag file, or the photos of class folders; the bad ones are skipped.
 
+    `faults` counts the bad lines; the good ones are the caller's to count, who looks for the photos.
+
     Raises:
         UserError: no such file, one of another form, or too many bad lines.
     """
     tags = Path(tags)
-    name = tags.with_suffix("") if tags.suffix == ".gz" else tags
-    if tags.is_dir():
-        lines = _from_folders(tags, faults)
-    elif name.suffix in _DELIMITERS:
-        lines = _from_table(tags, _DELIMITERS[name.suffix])
-    else:
-        lines = _from_json(tags)
-    for where, parse, value in tqdm(lines, desc=f"reading {tags.name}", unit="photo", delay=2):
-        try:
-            yield TagLine(where, *parse(value, where, folded))
-        except BadRecord as bad:
-            faults.skip(bad)
+    lines = _from_folders(tags, faults) if tags.is_dir() else _from_file(check_name(tags), faults)
+    for where, image, given in tqdm(lines, desc=f"reading {tags.name}", unit="photo", delay=2):
+        yield tag_line(where, image, given, folded)
 
 
-def parse_json(line: bytes, where: str, folded: bool = True) -> tuple[str, tuple[str, ...]]:
-    """A line of JSONL: the photo's path as given, and its tags.
-
-    Raises:
-        BadRecord: a line of another form.
-    """
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:  # also what is not UTF-8
-        raise BadRecord("not JSON", where, str(error)) from None
-    if not isinstance(value, dict) or not isinstance(value.get("image"), str):
-        raise BadRecord(_FORM, where, f"{line[:80]!r}")
-    tags = value.get("tags")
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise BadRecord("tags is a list of texts", where, f"not {tags!r:.80}")
-    return _checked(value["image"], tags, where, folded)
+def tag_line(where: str, image: str, given: Iterable[str], folded: bool = True) -> TagLine:
+    """A line with its tags spelled as `folded` says; empty ones and repeats are dropped."""
+    spelled = (spell(tag, folded) for tag in given)
+    return TagLine(where, image, tuple(dict.fromkeys(filter(None, spelled))))
 
 
-def parse_row(row: Mapping[str, str], where: str, folded: bool = True) -> tuple[str, tuple[str, ...]]:
-    """A row of a table, column -> text: the same.
-
-    Raises:
-        BadRecord: no photo, or a line break between the tags.
-    """
-    if not row["image"].strip():
-        raise BadRecord("expected a path in the column image", where)
-    try:
-        tags = next(csv.reader([row["tags"]], delimiter=_BETWEEN, skipinitialspace=True), [])
-    except csv.Error as error:
-        raise BadRecord(f"tags are parted by {_BETWEEN!r} and quoted as in CSV", where, str(error)) from None
-    return _checked(row["image"].strip(), tags, where, folded)
+def _from_file(path: Path, faults: Faults) -> Iterator[tuple[str, str, list[str]]]:
+    for row in Part(path).rows():
+        if isinstance(row, BadRecord):
+            faults.skip(row)
+        else:
+            number, image, tags = row
+            yield f"{path}:{number}", image, tags
 
 
-def _checked(image: str, tags: Iterable[str], where: str, folded: bool) -> tuple[str, tuple[str, ...]]:
-    spelled = [fold(tag) if folded else tag.strip() for tag in tags]
-    try:
-        "".join([image, *spelled]).encode()
-    except UnicodeEncodeError as error:
-        raise BadRecord("text that is not UTF-8", where, error.reason) from None
-    return image, tuple(dict.fromkeys(filter(None, spelled)))
-
-
-def _from_json(path: Path) -> Iterator[tuple]:
-    for number, line in enumerate(_lines(path), 1):
-        if line.strip():
-            yield f"{path}:{number}", parse_json, line
-
-
-def _from_table(path: Path, delimiter: str) -> Iterator[tuple]:
-    # What is not UTF-8 is told by the row that holds it.
-    texts = (line.decode("utf-8", "surrogateescape") for line in _lines(path))
-    rows, head = csv.reader(texts, delimiter=delimiter, strict=True), None
-    while True:
-        where = f"{path}:{rows.line_num + 1}"
-        try:
-            row = next(rows, None)
-        except csv.Error as error:
-            yield where, _refuse, BadRecord("not a row of CSV", where, str(error))
-            continue
-        if row is None:
-            return
-        if head is None:
-            head = _head(row, path)
-        elif len(row) != len(head) and row:
-            found = f"not {len(row)}; a text with a {delimiter!r} is quoted"
-            yield where, _refuse, BadRecord(f"expected {len(head)} columns", where, found)
-        elif row:
-            yield where, parse_row, dict(zip(head, row, strict=True))
-
-
-def _refuse(bad: BadRecord, where: str, folded: bool):
-    raise bad
-
-
-def _head(row: list[str], path: Path) -> list[str]:
-    head = [name.strip().lower() for name in row]
-    if any(head.count(column) != 1 for column in _COLUMNS):
-        raise UserError(f"{path}:1: expected a heading with the columns image and tags, not {row!r:.120}")
-    return head
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file):
-                yield line if number else line.removeprefix(b"\xef\xbb\xbf")
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-
-
-def _from_folders(root: Path, faults: Faults) -> Iterator[tuple]:
+def _from_folders(root: Path, faults: Faults) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     for folder, below, names in os.walk(root):
         below.sort()
         for name in sorted(names):
             path = Path(folder, name)
             where = os.fsencode(path).decode("utf-8", "replace")
-            if path.suffix.lower() in PHOTOS:
-                yield where, _parse_path, path.relative_to(root)
-            else:
+            if path.suffix.lower() not in PHOTOS:
                 faults.leave_out(f"file whose name does not end in {', '.join(PHOTOS)}", where)
-
-
-def _parse_path(path: Path, where: str, folded: bool) -> tuple[str, tuple[str, ...]]:
-    return _checked(path.as_posix(), path.parts[:-1], where, folded)
+                continue
+            photo = path.relative_to(root)
+            try:
+                photo.as_posix().encode()
+            except UnicodeEncodeError as error:
+                faults.skip(BadRecord("text that is not UTF-8", where, error.reason))
+                continue
+            yield where, photo.as_posix(), photo.parts[:-1]

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from cmask_tf.errors import UserError
 from cmask_tf.vocabulary import table
 from cmask_tf.vocabulary.neighbours import second_order, unit
-from cmask_tf.vocabulary.text import fold, forms
+from cmask_tf.vocabulary.text import fold, forms, spell
 
 FILES = ("concepts.tsv", "vectors.npy", "eigenvalues.npy", "cooccurrence.npz", "spellings.json", "meta.json")
 
@@ -33,16 +33,16 @@ class Vocabulary:
     """V words in order, with their vectors.
 
     Attributes:
-        names: folded names.
+        names: folded, or as written (`folded`).
         counts: int64 [V], images that have the word.
         idf: float32 [V], -log p(w).
         kinds: one of `table.KINDS` for each word.
-        aliases: other folded names of each word.
+        aliases: other names of each word, in the same spelling.
         vectors: float32 [V, D], rows of W (supplement 2.1).
         eigenvalues: float32 [D], descending.
         cooccurrence: int32 CSR [V, V], images that have both words.
         meta: "variant", "dimension", "documents", "version", "notes" (list of str) and what else there is:
-            "null", "merged" (see `build`) and "added" (see `new_words`).
+            "folded", "null", "merged" (see `build`) and "added" (see `new_words`).
         inflected: what `spellings` returns, once it was worked out (English inflection is slow).
     """
 
@@ -79,6 +79,11 @@ class Vocabulary:
     def pairs(self) -> scipy.sparse.csr_matrix:
         """`cooccurrence`, under the name that `Counts` has for it."""
         return self.cooccurrence
+
+    @property
+    def folded(self) -> bool:
+        """Whether the corpus' tags were folded; else only the white space around them went."""
+        return self.meta.get("folded", True)
 
     @classmethod
     def load(cls, directory: str | Path) -> Vocabulary:
@@ -131,8 +136,8 @@ class Vocabulary:
 
     def find(self, name: str) -> int | None:
         """The index of a concept by any of its spellings, or None."""
-        folded = fold(name)
-        exact = self.own_spellings.get(folded)
+        own, folded = self.own_spellings, fold(name)
+        exact = own.get(name.strip(), own.get(folded))
         return self.spellings().get(folded) if exact is None else exact
 
     def index(self, name: str) -> int:
@@ -172,10 +177,10 @@ class Vocabulary:
         return self._best(second_order(self, np.array([own]), np.arange(len(self)))[0], own, k)
 
     def spellings(self) -> dict[str, int]:
-        """Every folded spelling and the index of its concept.
+        """Every spelling, folded or as written in names and aliases, and the index of its concept.
 
-        Names go before aliases, aliases before plurals and singulars that English rules guess, and
-        frequent concepts before rare ones.
+        Names go before aliases, what is written before what is folded, that before plurals and singulars
+        that English rules guess, and frequent concepts before rare ones.
         """
         if self.inflected is None:
             self.inflected = self._inflect()
@@ -183,11 +188,27 @@ class Vocabulary:
 
     @cached_property
     def own_spellings(self) -> dict[str, int]:
-        """Every name and alias, folded, and the index of its concept; nothing that English rules guess."""
-        spellings = {fold(name): i for i, name in enumerate(self.names)}
+        """Every name and alias, as written and folded, and the index of its concept; nothing guessed."""
+        spellings = dict(self._written)
+        for name, i in self._written.items():
+            spellings.setdefault(fold(name), i)
+        return spellings
+
+    @cached_property
+    def tag_spellings(self) -> dict[str, int]:
+        """What a tag from `spell` may be, told apart as in the corpus, and the index of its concept."""
+        return self.own_spellings if self.folded else self._written
+
+    def spell(self, tag: str) -> str:
+        """A tag spelled as the corpus' were."""
+        return spell(tag, self.folded)
+
+    @cached_property
+    def _written(self) -> dict[str, int]:
+        spellings = {name: i for i, name in enumerate(self.names)}
         for i, aliases in enumerate(self.aliases):
             for alias in aliases:
-                spellings.setdefault(fold(alias), i)
+                spellings.setdefault(alias, i)
         return spellings
 
     def _inflect(self) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """The counting of `counts.count_files` on Apache Beam: the same counts, by many workers.
 
-Two pipelines over the same parts of the files, which every worker sees under the same paths: tags by name,
-and, when it is known which are frequent enough, their pairs. A part's pairs are a sparse product X^T X of
+Pipelines over the same parts of the files, which every worker sees under the same paths: tags by name; again
+when some of them are singular and plural of one word, which an image may have both of; and, when it is known
+which are frequent enough, their pairs. A part's pairs are a sparse product X^T X of
 integers, added up in blocks of rows; what is left to do for the word vectors takes one machine.
 """
 
@@ -9,7 +10,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +22,8 @@ import scipy.sparse
 from cmask_tf.beam import AsSingleton, TaggedOutput, beam, pipeline_options, run
 from cmask_tf.errors import UserError
 from cmask_tf.faults import Faults
-from cmask_tf.vocabulary.counts import Counts, check_memory, read_part
+from cmask_tf.vocabulary import plurals
+from cmask_tf.vocabulary.counts import Counts, Spelling, check_memory, read_part
 from cmask_tf.vocabulary.pairs import Source, presence
 from cmask_tf.vocabulary.tag_files import Part, parts
 
@@ -32,7 +35,7 @@ _TAGS, _PARTS, _PAIRS = "tags.json", "parts.json", "pairs-{:05d}.npz"
 def count_files(
     files: Sequence[Path],
     min_count: int = 1,
-    same: dict[str, str] | None = None,
+    spelling: Spelling | None = None,
     faults: Faults | None = None,
     processes: int | None = None,
     *,
@@ -47,8 +50,8 @@ def count_files(
 
     Args:
         files: of tags; JSONL that is not compressed is read in parts.
-        min_count: as for `counts.count_files`, and the next two.
-        same: folded spelling -> the folded name that it is counted as.
+        min_count: as for `counts.count_files`, and the next three.
+        spelling: as for `counts.count`.
         faults: takes the bad lines; when None, the first is an error.
         processes: the runner's affair.
         beside: the workers leave their counts in a folder beside it, which all of them see.
@@ -58,25 +61,48 @@ def count_files(
     Raises:
         UserError: as `counts.count_files`; a runner or option that Beam does not know; a step that failed.
     """
-    pipeline, same = pipeline_options(runner, options), same or {}
+    pipeline, spelling = pipeline_options(runner, options), spelling or Spelling()
     faults, todo = Faults(strict=True) if faults is None else faults, parts(files)
     beside = Path(beside).absolute()
     beside.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{beside.name}-", dir=beside.parent) as work:
         folder = Path(work)
-        run(pipeline, partial(_count_tags, todo, same, min_count, folder))
+        # Who owns whom is told by all tags, also by those that are too rare alone.
+        tags = partial(_count_tags, todo, folder=folder)
+        run(pipeline, partial(tags, spelling, 1 if spelling.folded else min_count))
         documents = _take_faults(folder / _PARTS, faults)
-        found = sorted(json.loads((folder / _TAGS).read_text()), key=lambda tag: (-tag[1], tag[0]))
-        names, single = [name for name, _ in found], np.array([count for _, count in found], np.int64)
+        owners = _owners(folder, min_count, spelling.apart) if spelling.folded else {}
+        if owners:
+            spelling = _merged(spelling, owners)
+            run(pipeline, partial(tags, spelling, min_count))
+        names, single = _frequent(folder, min_count)
         check_memory(single)
-        if len(names) < 2:
-            return Counts(
-                names, single, scipy.sparse.csr_matrix((len(names),) * 2, dtype=np.int32), documents
-            )
-        run(pipeline, partial(_count_pairs, todo, same, names, folder))
-        blocks = [_PAIRS.format(row // _ROWS) for row in range(0, len(names), _ROWS)]
-        pairs = scipy.sparse.vstack([scipy.sparse.load_npz(folder / name) for name in blocks], "csr")
-    return Counts(names, single, pairs, documents)
+        pairs = scipy.sparse.csr_matrix((len(names),) * 2, dtype=np.int32)
+        if len(names) > 1:
+            run(pipeline, partial(_count_pairs, todo, spelling, names, folder))
+            blocks = [_PAIRS.format(row // _ROWS) for row in range(0, len(names), _ROWS)]
+            pairs = scipy.sparse.vstack([scipy.sparse.load_npz(folder / name) for name in blocks], "csr")
+    kept = set(names)
+    merged = {name: owner for name, owner in owners.items() if owner in kept}
+    return Counts(names, single, pairs, documents, merged)
+
+
+def _owners(folder: Path, min_count: int, apart: Collection[str]) -> dict[str, str]:
+    names, single = _frequent(folder, 1)
+    return plurals.owners(names, single.tolist(), min_count, apart)
+
+
+def _merged(spelling: Spelling, owners: dict[str, str]) -> Spelling:
+    """The spelling that also counts singular and plural as their owner, each once in an image."""
+    same = {alias: owners.get(name, name) for alias, name in spelling.same.items()}
+    return replace(spelling, same=owners | same)
+
+
+def _frequent(folder: Path, min_count: int) -> tuple[list[str], np.ndarray]:
+    """The tags that were counted, in the order of `Counts`, and the images of each."""
+    counted = [tag for tag in json.loads((folder / _TAGS).read_text()) if tag[1] >= min_count]
+    counted.sort(key=lambda tag: (-tag[1], tag[0]))
+    return [name for name, _ in counted], np.array([count for _, count in counted], np.int64)
 
 
 def _take_faults(file: Path, faults: Faults) -> int:
@@ -94,9 +120,9 @@ def _take_faults(file: Path, faults: Faults) -> int:
 
 
 def _count_tags(
-    todo: list[Part], same: dict[str, str], min_count: int, folder: Path, pipeline: beam.Pipeline
+    todo: list[Part], spelling: Spelling, min_count: int, pipeline: beam.Pipeline, folder: Path
 ) -> None:
-    found = _spread(todo, pipeline) | "read" >> beam.FlatMap(_tags_of_part, same).with_outputs(
+    found = _spread(todo, pipeline) | "read" >> beam.FlatMap(_tags_of_part, spelling).with_outputs(
         "parts", main="tags"
     )
     frequent = (
@@ -113,12 +139,12 @@ def _count_tags(
 
 
 def _count_pairs(
-    todo: list[Part], same: dict[str, str], names: list[str], folder: Path, pipeline: beam.Pipeline
+    todo: list[Part], spelling: Spelling, names: list[str], folder: Path, pipeline: beam.Pipeline
 ) -> None:
     rows = pipeline | "tags" >> beam.Create([{name: row for row, name in enumerate(names)}])
     (
         _spread(todo, pipeline)
-        | "pairs" >> beam.FlatMap(_pairs_of_part, same, AsSingleton(rows))
+        | "pairs" >> beam.FlatMap(_pairs_of_part, spelling, AsSingleton(rows))
         | "sum" >> beam.CombinePerKey(_Sum())
         | "write" >> beam.Map(lambda block: _leave(block[1], folder / _PAIRS.format(block[0]), _write_block))
     )
@@ -129,11 +155,11 @@ def _spread(todo: list[Part], pipeline: beam.Pipeline) -> beam.PCollection:
     return pipeline | "parts" >> beam.Create(list(enumerate(todo))) | "any worker" >> beam.Reshuffle()
 
 
-def _tags_of_part(numbered: tuple[int, Part], same: dict[str, str]) -> Iterator:
+def _tags_of_part(numbered: tuple[int, Part], spelling: Spelling) -> Iterator:
     number, part = numbered
     with TemporaryDirectory() as folder:
         try:
-            found, faults = read_part(part, same, False, os.path.join(folder, "part"))
+            found, faults = read_part(part, spelling, False, os.path.join(folder, "part"))
         except UserError as error:
             yield TaggedOutput("parts", (number, 0, None, str(error)))
             return
@@ -142,12 +168,12 @@ def _tags_of_part(numbered: tuple[int, Part], same: dict[str, str]) -> Iterator:
 
 
 def _pairs_of_part(
-    numbered: tuple[int, Part], same: dict[str, str], rows: dict[str, int]
+    numbered: tuple[int, Part], spelling: Spelling, rows: dict[str, int]
 ) -> Iterator[tuple[int, scipy.sparse.csr_matrix]]:
     """(number of a block, int32 [rows of the block, V]) for some images at a time; no diagonal."""
     with TemporaryDirectory() as folder:
         stem = os.path.join(folder, "part")
-        found, _ = read_part(numbered[1], same, False, stem)
+        found, _ = read_part(numbered[1], spelling, False, stem)
         places = np.array([rows.get(name, -1) for name in found.names], np.int32)
         images = presence(Source(stem, places, 0), len(rows)).astype(np.int32)
     for start in range(0, images.shape[0], _IMAGES):

@@ -1,6 +1,7 @@
 """Tag lists in, a Vocabulary out (supplement 2.1 and the idf of 4.1).
 
-Beyond the paper: names that are given as aliases are counted as one concept; no null vector leaves;
+Beyond the paper: names that are given as aliases, and a singular and its plural, are counted as one
+concept; no null vector leaves;
 words whose vectors are equal, which no network could tell apart, become aliases of the most frequent
 one. Whatever was changed is told in `meta["notes"]`.
 """
@@ -17,7 +18,7 @@ import numpy as np
 from cmask_tf.errors import UserError
 from cmask_tf.faults import Faults
 from cmask_tf.vocabulary.artefact import Vocabulary
-from cmask_tf.vocabulary.counts import Counts, count, count_files
+from cmask_tf.vocabulary.counts import Counts, Spelling, count, count_files
 from cmask_tf.vocabulary.neighbours import unit
 from cmask_tf.vocabulary.pmi import (
     BLOCK_ROWS,
@@ -30,10 +31,11 @@ from cmask_tf.vocabulary.pmi import (
 )
 from cmask_tf.vocabulary.table import KINDS
 from cmask_tf.vocabulary.tag_files import tag_files
-from cmask_tf.vocabulary.text import fold
+from cmask_tf.vocabulary.text import spell
 from cmask_tf.vocabulary.topics import idf
 
 EQUAL = 1 - 1e-4  # cosine from which two vectors are one word, here and in the serving graph
+TOLD = 20  # plurals that a note names
 
 
 def build(
@@ -43,6 +45,7 @@ def build(
     min_count: int = 1,
     kinds: dict[str, str] | None = None,
     aliases: dict[str, list[str]] | None = None,
+    folded: bool = True,
 ) -> Vocabulary:
     """Builds a vocabulary from the tags of each image, read once.
 
@@ -55,12 +58,15 @@ def build(
         min_count: tags in fewer images are left out.
         kinds: kind of a concept by name; "unknown" for the others.
         aliases: other names of a concept by its name; they are counted as the concept.
+        folded: tags that differ in case, white space, hyphens or number are one concept, the most frequent
+            of singular and plural with the other as its alias; names of `kinds` or `aliases` stay apart.
+            When False, names stay as written.
 
     Raises:
         UserError: an unknown variant or kind, no tags, or too many dimensions (it names how many there are).
     """
-    request = _Request(dim, variant, min_count, kinds, aliases)
-    return _vocabulary(count(tag_lists, min_count, request.same), request, [])
+    request = _Request(dim, variant, min_count, kinds, aliases, folded)
+    return _vocabulary(count(tag_lists, min_count, request.spelling), request, [])
 
 
 def build_files(
@@ -70,6 +76,7 @@ def build_files(
     min_count: int = 1,
     kinds: dict[str, str] | None = None,
     aliases: dict[str, list[str]] | None = None,
+    folded: bool = True,
     strict: bool = False,
     processes: int | None = None,
     counting: Callable[..., Counts] | None = None,
@@ -86,8 +93,8 @@ def build_files(
     Raises:
         UserError: as for `build`; a file that cannot be read, or too many bad lines.
     """
-    request, faults = _Request(dim, variant, min_count, kinds, aliases), Faults(strict)
-    counts = (counting or count_files)(tag_files(paths), min_count, request.same, faults, processes)
+    request, faults = _Request(dim, variant, min_count, kinds, aliases, folded), Faults(strict)
+    counts = (counting or count_files)(tag_files(paths), min_count, request.spelling, faults, processes)
     return _vocabulary(counts, request, _skipped(faults))
 
 
@@ -131,30 +138,36 @@ def read_kinds(path: str | Path) -> dict[str, str]:
 
 
 class _Request:
-    """What was asked for, checked, with folded names."""
+    """What was asked for, checked, with names spelled as the tags will be."""
 
-    def __init__(self, dim, variant, min_count, kinds, aliases):
+    def __init__(self, dim, variant, min_count, kinds, aliases, folded):
         if variant not in VARIANTS:
             raise UserError(f"variant {variant!r}: expected one of {', '.join(VARIANTS)}")
         if dim < 1:
             raise UserError(f"{dim} dimensions were asked for: expected at least 1")
         self.dim, self.variant, self.min_count = dim, variant, min_count
-        self.kinds = _folded_kinds(kinds or {})
-        self.aliases = {fold(name): _folded_aliases(name, others) for name, others in (aliases or {}).items()}
-        self.same = {
+        self.kinds = _spelled_kinds(kinds or {}, folded)
+        self.aliases = {
+            spell(name, folded): _spelled_aliases(name, others, folded)
+            for name, others in (aliases or {}).items()
+        }
+        same = {
             alias: name
             for name, others in self.aliases.items()
             for alias in others
             if alias not in self.aliases
         }
+        self.spelling = Spelling(folded, same, frozenset([*self.kinds, *self.aliases]))
 
 
 def _vocabulary(counts: Counts, request: _Request, notes: list[str]) -> Vocabulary:
-    aliases, dim, variant = request.aliases, request.dim, request.variant
+    dim, variant = request.dim, request.variant
     if not counts.names:
         raise UserError(
             f"no tag occurs in {max(request.min_count, 1)} images or more: a vocabulary needs tags"
         )
+    notes = [*notes, *_merge_plurals(counts.plurals, request)]
+    aliases = request.aliases
     vectors, eigenvalues, null = _vectors(counts, dim, variant)
     kept, equal = _equal_vectors(vectors)
     names = [counts.names[i] for i in kept]
@@ -181,20 +194,34 @@ def _vocabulary(counts: Counts, request: _Request, notes: list[str]) -> Vocabula
         eigenvalues=eigenvalues,
         cooccurrence=counts.pairs,
         # Fold-in must know which rows are not those of U S^(1/2), and which stand for several.
-        meta=_meta(counts.documents, dim, variant, request.min_count, notes)
-        | {"null": null, "merged": merged},
+        meta=_meta(counts.documents, request, notes) | {"null": null, "merged": merged},
     )
 
 
-def _folded_kinds(kinds: dict[str, str]) -> dict[str, str]:
+def _merge_plurals(plurals: dict[str, str], request: _Request) -> list[str]:
+    """What was counted as another word is its alias, and leaves it what it was given; what to tell of it."""
+    for rarer, owner in plurals.items():
+        given = request.aliases.pop(rarer, [])
+        request.aliases.setdefault(owner, []).extend([rarer, *given])
+        if rarer in request.kinds:
+            request.kinds.setdefault(owner, request.kinds[rarer])
+    if not plurals:
+        return []
+    first = ", ".join(f"{rarer} as {owner}" for rarer, owner in list(plurals.items())[:TOLD])
+    more = ", ..." if len(plurals) > TOLD else ""
+    return [f"singular and plural, counted as one, {len(plurals):,} in all: {first}{more}"]
+
+
+def _spelled_kinds(kinds: dict[str, str], folded: bool) -> dict[str, str]:
     for name, kind in kinds.items():
         if kind not in KINDS:
             raise UserError(f"concept {name!r}: kind {kind!r}: expected one of {', '.join(KINDS)}")
-    return {fold(name): kind for name, kind in kinds.items()}
+    return {spell(name, folded): kind for name, kind in kinds.items()}
 
 
-def _folded_aliases(name: str, others: Iterable[str]) -> list[str]:
-    return [alias for alias in dict.fromkeys(map(fold, others)) if alias and alias != fold(name)]
+def _spelled_aliases(name: str, others: Iterable[str], folded: bool) -> list[str]:
+    spelled = dict.fromkeys(spell(other, folded) for other in others)
+    return [alias for alias in spelled if alias and alias != spell(name, folded)]
 
 
 def _skipped(faults: Faults) -> list[str]:
@@ -226,17 +253,18 @@ def _equal_vectors(vectors: np.ndarray) -> tuple[list[int], dict[int, list[int]]
     return [i for i in range(len(owner)) if owner[i] == i], equal
 
 
-def _meta(documents: int, dim: int, variant: str, min_count: int, notes: list[str]) -> dict:
+def _meta(documents: int, request: _Request, notes: list[str]) -> dict:
     try:
         version = importlib.metadata.version("cmask-tf")
     except importlib.metadata.PackageNotFoundError:
         version = "not installed"
     return {
-        "variant": variant,
-        "smoothing": SMOOTHING[variant],
-        "dimension": dim,
+        "variant": request.variant,
+        "smoothing": SMOOTHING[request.variant],
+        "dimension": request.dim,
         "documents": documents,
-        "min_count": min_count,
+        "min_count": request.min_count,
+        "folded": request.spelling.folded,
         "version": version,
         "notes": notes,
     }

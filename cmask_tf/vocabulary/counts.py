@@ -11,8 +11,8 @@ import itertools
 import os
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from cmask_tf.errors import UserError
 from cmask_tf.faults import Faults
-from cmask_tf.vocabulary import pairs
+from cmask_tf.vocabulary import pairs, plurals
 from cmask_tf.vocabulary.tag_files import Part, parts
-from cmask_tf.vocabulary.text import fold
+from cmask_tf.vocabulary.text import spell
 from cmask_tf.vocabulary.workers import cores, results
 
 PART_IMAGES = 100_000  # images in a part of an iterable
@@ -35,21 +35,37 @@ class Counts:
     """How often tags and pairs of tags were seen.
 
     Attributes:
-        names: folded tags, by descending count, then by name. V of them.
+        names: tags, folded or as written, by descending count, then by name. V of them.
         single: int64 [V], images that have the tag.
         pairs: int32 CSR [V, V], images that have both tags; symmetric, nothing on the diagonal.
         documents: number of images.
+        plurals: the rarer of a singular and its plural -> the tag that it was counted as.
     """
 
     names: list[str]
     single: np.ndarray
     pairs: scipy.sparse.csr_matrix
     documents: int
+    plurals: dict[str, str] = field(default_factory=dict)
 
 
-def count(
-    tag_lists: Iterable[Sequence[str]], min_count: int = 1, same: dict[str, str] | None = None
-) -> Counts:
+@dataclass(frozen=True)
+class Spelling:
+    """Which tags are counted as one.
+
+    Attributes:
+        folded: case, Unicode form, hyphens, white space, and singular and plural do not tell tags apart;
+            else only the white space around a tag is of no account.
+        same: spelling -> the name that it is counted as; folded, or as written.
+        apart: names that are no singular and plural of each other, whatever English rules say.
+    """
+
+    folded: bool = True
+    same: Mapping[str, str] = field(default_factory=dict)
+    apart: Collection[str] = ()
+
+
+def count(tag_lists: Iterable[Sequence[str]], min_count: int = 1, spelling: Spelling | None = None) -> Counts:
     """Counts tags and pairs; a tag counts once in an image, however it is spelled there.
 
     Memory: 12 V^2 bytes at most (V = 18,000 with every pair seen: 3.9 GB; 8 bytes for each pair that
@@ -59,29 +75,30 @@ def count(
     Args:
         tag_lists: the tags of each image; read once.
         min_count: tags in fewer images are left out; their images count.
-        same: folded spelling -> the folded name that it is counted as.
+        spelling: which tags are one; folded when None.
 
     Raises:
         UserError: so many tags are left that their pairs do not fit in this machine, or no room on disk.
     """
+    spelling = spelling or Spelling()
     with tempfile.TemporaryDirectory(prefix="cmask-tags-") as folder:
-        numbers = _Numbers(min_count)
+        numbers = _Numbers(min_count, spelling)
         progress = tqdm(tag_lists, desc="reading tags", unit=" images", delay=2)
         for index, images in enumerate(_batches(progress)):
-            numbers.add(write_part(images, same or {}, _stem(folder, index)))
+            numbers.add(write_part(images, spelling, _stem(folder, index)))
         return numbers.counts(Path(folder), 1)
 
 
 def count_files(
     files: Sequence[Path],
     min_count: int = 1,
-    same: dict[str, str] | None = None,
+    spelling: Spelling | None = None,
     faults: Faults | None = None,
     processes: int | None = None,
 ) -> Counts:
     """Counts the tags of files (see `tag_files`), in several processes where that pays.
 
-    Memory, `min_count` and `same`: as for `count`; each process adds about 200 MB.
+    Memory, `min_count` and `spelling`: as for `count`; each process adds about 200 MB.
 
     Args:
         files: of tags.
@@ -93,10 +110,10 @@ def count_files(
     """
     faults, todo = Faults(strict=True) if faults is None else faults, parts(files)
     size = sum(part.bytes for part in todo)
-    processes = processes or (1 if size <= ALONE else cores())
+    spelling, processes = spelling or Spelling(), processes or (1 if size <= ALONE else cores())
     with tempfile.TemporaryDirectory(prefix="cmask-tags-") as folder:
-        tasks = [(part, same or {}, faults.strict, _stem(folder, i)) for i, part in enumerate(todo)]
-        numbers = _Numbers(min_count)
+        tasks = [(part, spelling, faults.strict, _stem(folder, i)) for i, part in enumerate(todo)]
+        numbers = _Numbers(min_count, spelling)
         with tqdm(total=size, desc="reading tags", unit="B", unit_scale=True, delay=2) as progress:
             done = results(read_part, tasks, processes)
             for part, (found, seen) in zip(todo, done, strict=True):
@@ -126,57 +143,77 @@ class PartFaults(Faults):
 class _Places(dict):
     """Raw spelling -> number of the tag, -1 for an empty one; each spelling is folded once."""
 
-    def __init__(self, same: dict[str, str]):
+    def __init__(self, spelling: Spelling):
         super().__init__()
         self.names: dict[str, int] = {}
-        self.same = same
+        self.spelling = spelling
 
     def __missing__(self, tag: str) -> int:
-        folded = fold(tag)
-        folded = self.same.get(folded, folded)
-        self[tag] = self.names.setdefault(folded, len(self.names)) if folded else -1
+        name = spell(tag, self.spelling.folded)
+        name = self.spelling.same.get(name, name)
+        self[tag] = self.names.setdefault(name, len(self.names)) if name else -1
         return self[tag]
 
 
-def read_part(part: Part, same: dict[str, str], strict: bool, stem: str) -> tuple[Found, Faults]:
+def read_part(part: Part, spelling: Spelling, strict: bool, stem: str) -> tuple[Found, Faults]:
     """A part's tags under numbers of its own.
 
     Args:
         part: of a file.
-        same: as for `count`.
+        spelling: as for `count`; plurals are not merged here.
         strict: the first bad line is an error.
         stem: STEM.tags.npy and STEM.lengths.npy are written, as `pairs.Source` describes them.
     """
     faults = PartFaults(strict)
-    found = write_part((tags for _, _, tags in part.records(faults)), same, stem)
+    found = write_part((tags for _, _, tags in part.records(faults)), spelling, stem)
     return found, faults
 
 
-def write_part(images: Iterable[Sequence[str]], same: dict[str, str], stem: str) -> Found:
-    places, columns, lengths = _Places(same), array("i"), array("i")
+def write_part(images: Iterable[Sequence[str]], spelling: Spelling, stem: str) -> Found:
+    """As `read_part`, of images at hand."""
+    places, columns, lengths = _Places(spelling), array("i"), array("i")
     place_of = places.__getitem__
     for tags in images:
         row = set(map(place_of, tags))
         row.discard(-1)
         columns.extend(row)
         lengths.append(len(row))
+    _save(stem, *(np.array(values, np.int32) for values in (columns, lengths)))
+    single = np.bincount(np.array(columns, np.int64), minlength=len(places.names))
+    return Found(list(places.names), single, len(lengths))
+
+
+def _save(stem: str, tags: np.ndarray, lengths: np.ndarray) -> None:
     try:
-        for kind, values in ((".tags", columns), (".lengths", lengths)):
-            np.save(stem + kind, np.frombuffer(values, np.int32) if values else np.zeros(0, np.int32))
+        np.save(stem + ".tags", tags)
+        np.save(stem + ".lengths", lengths)
     except OSError as error:
         folder = os.path.dirname(stem)
         raise UserError(
             f"{folder}: no temporary files there ({error.strerror}); TMPDIR names a place"
         ) from None
-    single = np.bincount(np.array(columns, np.int64), minlength=len(places.names))
-    return Found(list(places.names), single, len(lengths))
+
+
+def _drop_repeats(stem: str, words: np.ndarray) -> np.ndarray:
+    """Leaves a word once in an image, in a part whose tags `words` gives the words of; images of each tag."""
+    tags, lengths = (np.load(f"{stem}.{kind}.npy") for kind in ("tags", "lengths"))
+    image = np.repeat(np.arange(len(lengths)), lengths)
+    shared = (np.bincount(words) > 1)[words]
+    mentions = np.flatnonzero(shared[tags])
+    keys = image[mentions] * (int(words.max()) + 1) + words[tags[mentions]]
+    kept = np.ones(len(tags), bool)
+    kept[mentions] = False
+    kept[mentions[np.unique(keys, return_index=True)[1]]] = True
+    if not kept.all():
+        _save(stem, tags[kept], np.bincount(image[kept], minlength=len(lengths)).astype(np.int32))
+    return np.bincount(tags[kept], minlength=len(words))
 
 
 class _Numbers:
     """All parts' tags under numbers of their own, and how many images have each."""
 
-    def __init__(self, min_count: int):
-        self.min_count = min_count
+    def __init__(self, min_count: int, spelling: Spelling):
+        self.min_count, self.spelling = min_count, spelling
         self.documents = 0
         self.names: dict[str, int] = {}
         self.single = array("q")
@@ -194,8 +231,9 @@ class _Numbers:
 
     def counts(self, folder: Path, processes: int) -> Counts:
         """The counts of what is frequent enough, pairs from the files of the parts."""
+        owners = self._merge_plurals(folder, processes) if self.spelling.folded else {}
         names, single = list(self.names), np.array(self.single, np.int64)
-        order = [int(i) for i in np.flatnonzero(single >= self.min_count)]
+        order = [int(i) for i in np.flatnonzero(single >= max(self.min_count, 1))]
         order.sort(key=lambda i: (-single[i], names[i]))
         check_memory(single[order])
         place = np.full(len(names), -1, np.int32)
@@ -205,7 +243,28 @@ class _Numbers:
             for i, (numbers, found) in enumerate(zip(self.parts, self.found, strict=True))
         ]
         table = pairs.count_pairs(sources, len(order), folder, processes)
-        return Counts([names[i] for i in order], single[order], table, self.documents)
+        kept = {names[i] for i in order}
+        merged = {name: owner for name, owner in owners.items() if owner in kept}
+        return Counts([names[i] for i in order], single[order], table, self.documents, merged)
+
+    def _merge_plurals(self, folder: Path, processes: int) -> dict[str, str]:
+        """Gives singular and plural the number of the more frequent; the other is left with no image."""
+        owners = plurals.owners(list(self.names), self.single, self.min_count, self.spelling.apart)
+        if not owners:
+            return {}
+        words = np.arange(len(self.names), dtype=np.int32)
+        for name, owner in owners.items():
+            words[self.names[name]] = self.names[owner]
+        self.parts = [words[numbers] for numbers in self.parts]
+        both = [i for i, numbers in enumerate(self.parts) if len(np.unique(numbers)) < len(numbers)]
+        tasks = [(_stem(folder, i), self.parts[i]) for i in both]
+        for i, found in zip(both, results(_drop_repeats, tasks, processes), strict=True):
+            self.found[i] = found
+        single = np.zeros(len(words), np.int64)
+        for numbers, found in zip(self.parts, self.found, strict=True):
+            np.add.at(single, numbers, found)
+        self.single = array("q", single.tobytes())
+        return owners
 
 
 def _stem(folder: str | Path, index: int) -> str:

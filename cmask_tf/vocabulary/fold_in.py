@@ -26,20 +26,19 @@ from cmask_tf.errors import UserError
 from cmask_tf.vocabulary.artefact import Vocabulary
 from cmask_tf.vocabulary.new_words import NewCounts, corpus_rows, extended_counts
 from cmask_tf.vocabulary.pmi import log_ratios
-from cmask_tf.vocabulary.text import fold
 
 
 def count_new(
     tag_lists: Iterable[Sequence[str]], vocabulary: Vocabulary, names: Sequence[str]
 ) -> tuple[NewCounts, np.ndarray]:
-    """Counts new words against a vocabulary. Tags are read as the corpus' were: folded, with aliases.
+    """Counts new words against a vocabulary. Tags are read as the corpus' were: folded or not, with aliases.
 
     Memory: 4 K (V + K) bytes.
 
     Args:
         tag_lists: the tags of each image, read once; images without a new word count for nothing.
         vocabulary: V words.
-        names: K folded names that it does not have.
+        names: K names from `new_words.new_names`.
 
     Returns:
         The counts, and int64 [K] how many tags of the vocabulary the images of each new word have in all.
@@ -48,10 +47,10 @@ def count_new(
         UserError: no line carries a word, or none of its lines has a known tag.
     """
     words = len(vocabulary)
-    ids = vocabulary.own_spellings | {name: words + i for i, name in enumerate(names)}
+    ids = vocabulary.tag_spellings | {name: words + i for i, name in enumerate(names)}
     both = np.zeros((len(names), words + len(names)), np.int32)
     for tags in tag_lists:
-        present = {ids[tag] for tag in map(fold, tags) if tag in ids}
+        present = {ids[tag] for tag in map(vocabulary.spell, tags) if tag in ids}
         for new in present:
             if new >= words:
                 both[new - words, list(present)] += 1

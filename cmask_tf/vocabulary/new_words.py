@@ -44,15 +44,15 @@ class NewCounts:
 
 
 def new_names(vocabulary: Vocabulary, words: Sequence[str]) -> list[str]:
-    """The folded names, without repeats.
+    """The names, spelled as the vocabulary's, without repeats.
 
     A spelling that English rules only guess ("glass" from "glasses") is free: own names go before it.
 
     Raises:
         UserError: no word, an empty name, or one that the vocabulary has, as a name or an alias.
     """
-    taken = vocabulary.own_spellings
-    names = list(dict.fromkeys(fold(word) for word in words))
+    taken = vocabulary.tag_spellings
+    names = list(dict.fromkeys(map(vocabulary.spell, words)))
     if not names:
         raise UserError("no word to add")
     for name in names:
@@ -204,12 +204,12 @@ def _spellings(vocabulary: Vocabulary, names: Sequence[str], aliases: Sequence[l
     changed = [
         i for i in range(len(names)) if i >= len(vocabulary) or len(aliases[i]) > len(vocabulary.aliases[i])
     ]
-    spellings = dict(vocabulary.spellings())
-    old = vocabulary.own_spellings
-    for i in changed:
-        for own in (names[i], *aliases[i]):
-            if fold(own) not in old:
-                spellings[fold(own)] = i
+    written = {own: i for i in changed for own in (names[i], *aliases[i])}
+    new = {own: i for own, i in written.items() if own not in vocabulary.tag_spellings}
+    for own, i in written.items():
+        if fold(own) not in vocabulary.own_spellings:
+            new.setdefault(fold(own), i)
+    spellings = vocabulary.spellings() | new
     for i in changed:
         for form in forms(names[i], aliases[i]):
             spellings.setdefault(form, i)

@@ -1,9 +1,12 @@
-"""Files of tagged photos: one photo a line, in JSONL, CSV or TSV, plain or gzipped.
+"""Files of tagged photos: one photo a line, in JSONL, CSV or TSV, plain or gzipped. All are UTF-8.
 
-JSONL: {"image": "a.jpg", "tags": ["red hat", "beach"]}. CSV and TSV: the photo, then all its tags in
-one column, with ",", ";" or "|" between them (a CSV field that holds commas is quoted, as always; a tag
-that holds one of the three needs JSONL); a first line "image,tags" or the like is a heading. All are
-UTF-8. A plain JSONL file can be read in parts, so that several processes share it.
+    x.jsonl    {"image": "a.jpg", "tags": ["red hat", "beach"]} a line; other keys are passed over
+    x.csv      a heading with the columns `image` and `tags`, in any place, others are passed over; without
+               a heading the two columns in this order. Tags are parted by ";", and one that holds a ";" is
+               quoted inside the cell as CSV quotes a text
+    x.tsv      the same with tabs between the columns
+
+A plain JSONL file can be read in parts, so that several processes share it.
 """
 
 from __future__ import annotations
@@ -11,8 +14,6 @@ from __future__ import annotations
 import csv
 import glob
 import gzip
-import io
-import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ from cmask_tf.faults import BadRecord, Faults
 SUFFIXES = tuple(suffix + end for suffix in (".jsonl", ".csv", ".tsv") for end in ("", ".gz"))
 PART_BYTES = 64 << 20
 _EXPECTED = 'expected {"image": path, "tags": [text, ...]}'
+_COLUMNS = ["image", "tags"]
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_BETWEEN = ";"
+
+Row = tuple[int, str, list[str]]  # line number, photo and tags as written
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -42,10 +48,19 @@ def tag_files(paths: Iterable[str | Path]) -> list[Path]:
     found: dict[Path, Path] = {}
     for path in paths:
         for file in _expand(Path(path)):
-            if not file.name.endswith(SUFFIXES):
-                raise UserError(f"{file}: expected a name that ends in {', '.join(SUFFIXES)}")
-            found.setdefault(file.resolve(), file)
+            found.setdefault(file.resolve(), check_name(file))
     return list(found.values())
+
+
+def check_name(path: Path) -> Path:
+    """The path, when its name is that of a tag file.
+
+    Raises:
+        UserError: it has another ending.
+    """
+    if not path.name.endswith(SUFFIXES):
+        raise UserError(f"{path}: expected a name that ends in {', '.join(SUFFIXES)}")
+    return path
 
 
 def tag_lines(path: str | Path, faults: Faults | None = None) -> Iterator[tuple[str, str, list[str]]]:
@@ -61,6 +76,18 @@ def tag_lines(path: str | Path, faults: Faults | None = None) -> Iterator[tuple[
     """
     for number, image, tags in Part(Path(path)).records(Faults(strict=True) if faults is None else faults):
         yield f"{path}:{number}", image, tags
+
+
+def parse_json(line: bytes, where: str) -> tuple[str, list[str]]:
+    """The photo and the tags, as written, of one line of JSONL.
+
+    Raises:
+        BadRecord: it is not such a line; `where` tells which.
+    """
+    try:
+        return _parse(line)
+    except _Fault as fault:
+        raise BadRecord(fault.reason, where, fault.detail) from None
 
 
 def parts(files: Iterable[Path], size: int = PART_BYTES) -> list[Part]:
@@ -86,39 +113,45 @@ class Part:
         """Size, for progress."""
         return (length(self.path) if self.stop is None else self.stop) - self.start
 
-    def records(self, faults: Faults) -> Iterator[tuple[int, str, list[str]]]:
-        """Each photo as (line number in the file when the part is the file's first, photo, tags).
-
-        Args:
-            faults: takes the bad lines.
+    def records(self, faults: Faults) -> Iterator[Row]:
+        """The good rows; the bad ones are skipped, and both are counted.
 
         Raises:
-            UserError: the file cannot be read; or from `faults`.
+            UserError: as for `rows`; or from `faults`.
         """
-        rows = self._json_lines(faults) if ".jsonl" in self.path.suffixes else self._columns(faults)
+        good = 0
+        for row in self.rows():
+            if isinstance(row, BadRecord):
+                faults.read(good)
+                good = 0
+                faults.skip(row)
+            else:
+                good += 1
+                yield row
+        faults.read(good)
+
+    def rows(self) -> Iterator[Row | BadRecord]:
+        """Each photo, or what is bad about its line; line numbers are the file's when the part is its first.
+
+        Raises:
+            UserError: the file cannot be read, or its heading lacks a column.
+        """
+        delimiter = _DELIMITERS.get(Path(self.path.name.removesuffix(".gz")).suffix)
         try:
-            yield from rows
+            yield from self._columns(delimiter) if delimiter else self._json_lines()
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise UserError(f"{self.path}: broken gzip file ({error})") from None
         except OSError as error:
             raise UserError(f"{self.path}: cannot be read ({error.strerror})") from None
 
-    def _json_lines(self, faults: Faults) -> Iterator[tuple[int, str, list[str]]]:
-        good = 0
+    def _json_lines(self) -> Iterator[Row | BadRecord]:
         for number, line in enumerate(self.lines(), 1):
             if not line.strip():
                 continue
             try:
-                record = _parse(line)
+                yield number, *_parse(line)
             except _Fault as fault:
-                faults.read(good)
-                good = 0
-                where = f"{self.path}:{number + self._lines_before}"
-                faults.skip(BadRecord(fault.reason, where, fault.detail))
-                continue
-            good += 1
-            yield number, *record
-        faults.read(good)
+                yield BadRecord(fault.reason, f"{self.path}:{number + self._lines_before}", fault.detail)
 
     def lines(self) -> Iterator[bytes]:
         """As they are in the file, line ends included; without a byte order mark."""
@@ -144,29 +177,26 @@ class Part:
             lines = sum(file.read(1 << 20).count(b"\n") for _ in range(whole)) + file.read(rest).count(b"\n")
             return lines + 1 if file.readline() else lines
 
-    def _columns(self, faults: Faults) -> Iterator[tuple[int, str, list[str]]]:
-        comma = "\t" if ".tsv" in self.path.suffixes else ","
-        quoting = csv.QUOTE_NONE if comma == "\t" else csv.QUOTE_MINIMAL
-        with _open(self.path) as raw, io.TextIOWrapper(raw, "utf-8-sig", "replace", newline="") as file:
-            rows = csv.reader(file, delimiter=comma, quoting=quoting)
-            while True:
-                try:
-                    row = next(rows)
-                except StopIteration:
+    def _columns(self, delimiter: str) -> Iterator[Row | BadRecord]:
+        # What is not UTF-8 is told by the row that holds it.
+        texts = (line.decode("utf-8", "surrogateescape") for line in self.lines())
+        rows, head = csv.reader(texts, delimiter=delimiter, strict=True), None
+        while True:
+            number = rows.line_num + 1
+            try:
+                row = next(rows, None)
+                if row is None:
                     return
-                except csv.Error as error:
-                    faults.skip(BadRecord("not CSV", f"{self.path}:{rows.line_num}", str(error)))
-                    continue
-                if not row or (rows.line_num == 1 and row[-1].strip().lower() == "tags"):
-                    continue
-                if len(row) != 2 or not row[0].strip() or "\ufffd" in row[0] + row[1]:
-                    where = f"{self.path}:{rows.line_num}"
-                    faults.skip(
-                        BadRecord("expected two columns, photo and tags, in UTF-8", where, f"{row}"[:80])
-                    )
-                    continue
-                faults.read()
-                yield rows.line_num, row[0].strip(), [t for t in re.split("[,;|]", row[1]) if t.strip()]
+                if head is None and row:
+                    head = _head(row, self.path)
+                    if head is not _COLUMNS:
+                        continue
+                if row:
+                    yield number, *_cells(row, head, delimiter)
+            except csv.Error as error:
+                yield BadRecord("not a row of CSV", f"{self.path}:{number}", str(error))
+            except _Fault as fault:
+                yield BadRecord(fault.reason, f"{self.path}:{number}", fault.detail)
 
 
 class _Fault(Exception):
@@ -182,15 +212,44 @@ def _parse(line: bytes) -> tuple[str, list[str]]:
     try:
         image, tags = record["image"], record["tags"]
     except (TypeError, KeyError):
-        raise _Fault(_EXPECTED) from None
+        raise _Fault(_EXPECTED, f"{line[:80]!r}") from None
     # The join is the quick way to see that all tags are texts.
     try:
         "".join(tags)
     except TypeError:
-        raise _Fault(_EXPECTED) from None
+        raise _Fault(_EXPECTED, f"{line[:80]!r}") from None
     if not isinstance(image, str) or not isinstance(tags, list):
-        raise _Fault(_EXPECTED)
+        raise _Fault(_EXPECTED, f"{line[:80]!r}")
     return image, tags
+
+
+def _head(row: list[str], path: Path) -> list[str]:
+    """The columns that a file's first row names; `_COLUMNS` itself when it is a photo's."""
+    head = [name.strip().lower() for name in row]
+    named = [head.count(column) for column in _COLUMNS]
+    if named == [0, 0]:
+        return _COLUMNS
+    if named != [1, 1]:
+        raise UserError(f"{path}:1: expected a heading with the columns image and tags, not {row!r:.120}")
+    return head
+
+
+def _cells(row: list[str], head: list[str], delimiter: str) -> tuple[str, list[str]]:
+    if len(row) != len(head):
+        found = f"not {len(row)}; a text with a {delimiter!r} is quoted"
+        raise _Fault(f"expected {len(head)} columns", found)
+    image, cell = (row[head.index(column)].strip() for column in _COLUMNS)
+    try:
+        (image + cell).encode()
+    except UnicodeEncodeError as error:
+        raise _Fault("text that is not UTF-8", error.reason) from None
+    if not image:
+        raise _Fault("expected a path in the column image")
+    try:
+        tags = next(csv.reader([cell], delimiter=_BETWEEN, skipinitialspace=True), [])
+    except csv.Error as error:
+        raise _Fault(f"tags are parted by {_BETWEEN!r} and quoted as in CSV", str(error)) from None
+    return image, [tag.strip() for tag in tags if tag.strip()]
 
 
 def _expand(path: Path) -> list[Path]:

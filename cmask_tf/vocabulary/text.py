@@ -23,6 +23,11 @@ def fold(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).lower()).strip()
 
 
+def spell(name: str, folded: bool) -> str:
+    """The name folded, or as written but for the white space around it."""
+    return fold(name) if folded else name.strip()
+
+
 def forms(name: str, aliases: Iterable[str] = ()) -> list[str]:
     """All folded spellings that mean the concept, without repeats, the concept's own name first.
 
@@ -35,8 +40,14 @@ def forms(name: str, aliases: Iterable[str] = ()) -> list[str]:
         guess ("canvas" has a singular "canva"), so own names go before others' guessed forms.
     """
     own = [folded for folded in (fold(name), *map(fold, aliases)) if folded]
-    guessed = [form for spelling in own for form in _inflections(spelling)]
+    guessed = [form for spelling in own for form in inflections(spelling)]
     return list(dict.fromkeys(own + guessed))
+
+
+def inflections(spelling: str) -> list[str]:
+    """Plurals and singulars of a folded name: of its last word, as English rules guess them."""
+    start, space, last = spelling.rpartition(" ")
+    return [start + space + form for form in _word_inflections(last)]
 
 
 def slug(name: str) -> str:
@@ -49,11 +60,6 @@ def slug(name: str) -> str:
     if not words:
         raise UserError(f"concept {name!r}: a name needs at least one letter or digit")
     return "-".join(words)
-
-
-def _inflections(spelling: str) -> list[str]:
-    start, space, last = spelling.rpartition(" ")
-    return [start + space + form for form in _word_inflections(last)]
 
 
 @functools.cache

@@ -52,7 +52,7 @@ class CrossValidation:
 
 
 def read(path: str | Path, words: Iterable[str]) -> dict[str, np.ndarray]:
-    """Text vectors of words, by folded name; words that are not in the file are missing.
+    """Text vectors of words; words that are not in the file are missing.
 
     A word of several tokens that the file does not hold itself gets the mean of its tokens' vectors, when
     all are there. A text file is read a line at a time, and only what is needed is kept.
@@ -60,13 +60,13 @@ def read(path: str | Path, words: Iterable[str]) -> dict[str, np.ndarray]:
     Args:
         path: `.npz` with names and vectors, or text: a token and its numbers a line (GloVe), with or without
             word2vec's first line.
-        words: folded names.
+        words: names, which are looked up folded.
 
     Raises:
         UserError: the file is missing or of another form; names the line.
     """
-    tokens = {word: _TOKEN.findall(word) for word in words}
-    needed = set(tokens).union(*tokens.values())
+    tokens = {word: _TOKEN.findall(fold(word)) for word in words}
+    needed = set(map(fold, words)).union(*tokens.values())
     entries = _npz_entries(path) if Path(path).suffix == ".npz" else _text_entries(path, needed)
     found: dict[str, np.ndarray] = {}
     exact: set[str] = set()
@@ -78,8 +78,8 @@ def read(path: str | Path, words: Iterable[str]) -> dict[str, np.ndarray]:
             exact |= {name} if token == name else set()
     means = {}
     for word, parts in tokens.items():
-        if word in found:
-            means[word] = found[word]
+        if fold(word) in found:
+            means[word] = found[fold(word)]
         elif parts and all(part in found for part in parts):
             means[word] = np.mean([found[part] for part in parts], axis=0)
     return means

@@ -13,7 +13,7 @@ from cmask_tf.errors import UserError  # noqa: E402
 from cmask_tf.faults import Faults  # noqa: E402
 from cmask_tf.vocabulary import beam, tag_files  # noqa: E402
 from cmask_tf.vocabulary.artefact import Vocabulary  # noqa: E402
-from cmask_tf.vocabulary.counts import Counts, count_files  # noqa: E402
+from cmask_tf.vocabulary.counts import Counts, Spelling, count_files  # noqa: E402
 
 
 def same_counts(files, folder, *arguments) -> tuple[Counts, Faults]:
@@ -22,7 +22,8 @@ def same_counts(files, folder, *arguments) -> tuple[Counts, Faults]:
     expected = count_files(files, *arguments, local)
     on_beam = partial(beam.count_files, beside=folder / "out", runner="DirectRunner")
     counts = on_beam(files, *arguments, ours)
-    assert (counts.names, counts.documents) == (expected.names, expected.documents)
+    for kind in ("names", "documents", "plurals"):
+        assert getattr(counts, kind) == getattr(expected, kind)
     assert counts.single.dtype == expected.single.dtype and (counts.single == expected.single).all()
     assert counts.pairs.dtype == np.int32 and counts.pairs.shape == expected.pairs.shape
     for part in ("indptr", "indices", "data"):
@@ -48,12 +49,12 @@ def files(tmp_path, monkeypatch):
     for at in (2, 50, 90, 200, 210, 220):
         lines.insert(at, "{" if at < 100 else '{"image": "a.jpg"}')
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
-    (tmp_path / "b.csv").write_text('image,tags\na.jpg,"tag 3, sea"\n')
+    (tmp_path / "b.csv").write_text("image,tags\na.jpg,tag 3; sea\n")
     return [tmp_path / "a.jsonl", tmp_path / "b.csv"]
 
 
 def test_files_in_parts_with_bad_lines_give_the_same_counts(files, tmp_path):
-    counts, faults = same_counts(files, tmp_path, 1, {"tag 1": "tag 2"})
+    counts, faults = same_counts(files, tmp_path, 1, Spelling(same={"tag 1": "tag 2"}))
     assert len(counts.names) == 23 and "tag 1" not in counts.names and counts.names[-1] == "sea"
     assert faults.bad == {"not JSON": 3, 'expected {"image": path, "tags": [text, ...]}': 3}
 
@@ -64,8 +65,39 @@ def test_rare_tags_are_left_out(files, tmp_path):
 
 
 def test_a_single_tag_has_no_pairs(files, tmp_path):
-    counts, _ = same_counts(files[1:], tmp_path, 1, {"sea": "tag 3"})
+    counts, _ = same_counts(files[1:], tmp_path, 1, Spelling(same={"sea": "tag 3"}))
     assert counts.names == ["tag 3"] and counts.pairs.nnz == 0
+
+
+@pytest.fixture
+def plurals(tmp_path, monkeypatch):
+    """Images in two parts and more; some have a singular and its plural."""
+    monkeypatch.setattr(tag_files.parts, "__defaults__", (150,))
+    words = ["boots", "Boot", "sea", "beaches", "pumps", "wellie"]
+    lines = [
+        {"image": f"{n}.jpg", "tags": [word for at, word in enumerate(words) if n % (at + 2) == 0]}
+        for n in range(40)
+    ]
+    lines += [{"image": "x.jpg", "tags": ["beach", "dog"]}, {"image": "y.jpg", "tags": ["dogs", "pump"]}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return [tmp_path / "a.jsonl"]
+
+
+def test_a_singular_and_its_plural_are_one_word_once_in_an_image(plurals, tmp_path):
+    counts, _ = same_counts(plurals, tmp_path, 2, Spelling(same={"wellie": "boot"}))
+    images = dict(zip(counts.names, counts.single.tolist(), strict=True))
+    assert counts.plurals == {"boot": "boots", "beach": "beaches", "dogs": "dog"}
+    assert images["boots"] == len({n for n in range(40) if n % 2 == 0 or n % 3 == 0 or n % 7 == 0})
+    assert images["dog"] == 2 and "pump" not in images
+
+
+@pytest.mark.parametrize(
+    "spelling", [Spelling(folded=False), Spelling(apart=frozenset(["boot", "boots"])), None]
+)
+@pytest.mark.parametrize("min_count", [1, 9])
+def test_every_spelling_gives_the_same_counts(spelling, min_count, plurals, tmp_path):
+    counts, _ = same_counts(plurals, tmp_path, min_count, spelling)
+    assert ("boot" in counts.plurals) == (spelling is None)
 
 
 def test_the_first_bad_line_is_the_error_when_strict(files, tmp_path):

@@ -66,6 +66,49 @@ def test_given_aliases_are_counted_as_their_concept():
     assert vocabulary.aliases[vocabulary.index("bag")] == ["handbag", "hand bags", "handbags"]
 
 
+DOGS = [["dog", "cat"], ["dog", "hat"], ["dogs", "cat"], ["hat"], ["hound"], ["Cat"]]
+
+
+def test_the_rarer_of_singular_and_plural_becomes_an_alias_and_is_reported():
+    given = {"kinds": {"dogs": "object"}, "aliases": {"dogs": ["hound"]}}
+    vocabulary = build(DOGS, dim=2, **given)
+    dog = vocabulary.names.index("dog")
+    assert vocabulary.counts[dog] == 4 and vocabulary.index("Dogs") == dog
+    assert vocabulary.aliases[dog] == ["dogs", "hound"] and vocabulary.kinds[dog] == "object"
+    assert vocabulary.meta["notes"] == ["singular and plural, counted as one, 1 in all: dogs as dog"]
+
+
+def test_singular_and_plural_that_are_both_named_by_the_caller_stay_apart():
+    assert "dogs" in build(DOGS, dim=2, kinds={"dog": "object", "dogs": "stuff"}).names
+    assert "dogs" in build(DOGS, dim=2, kinds={"dog": "object"}, aliases={"dogs": ["hound"]}).names
+
+
+def test_a_report_of_plurals_has_their_number_and_the_first_twenty():
+    things = (
+        "hat coat shoe sock scarf belt ring boot shirt skirt bag cap glove tie vest suit bra purse".split()
+    )
+    things += ["apple", "pear", "necklace", "blouse"]
+    images = [[thing, other] for thing, other in zip(things, things[1:] + things[:1], strict=True)]
+    vocabulary = build([*images, *([f"{thing}s"] for thing in things)], dim=2)
+    (note,) = [note for note in vocabulary.meta["notes"] if "plural" in note]
+    assert "22 in all" in note and note.endswith(", ...") and note.count(" as ") == 21
+
+
+def test_without_folding_names_are_as_written_and_the_exact_spelling_goes_first(tmp_path):
+    images = [["Dog", "cat"], ["dog", "hat"], ["dogs", "cat"], ["Dog", "hat"], ["Red Hat ", "cat", "Dog"]]
+    build(images, dim=2, folded=False, kinds={"Dog": "object"}, aliases={"Red Hat": ["RH"]}).save(
+        tmp_path / "v"
+    )
+    vocabulary = Vocabulary.load(tmp_path / "v")
+    assert sorted(vocabulary.names) == ["Dog", "Red Hat", "cat", "dog", "dogs", "hat"]
+    for exact in vocabulary.names:
+        assert vocabulary.names[vocabulary.index(exact)] == exact
+        assert vocabulary.spellings()[exact] == vocabulary.index(exact)
+    for other, name in (("DOG", "dog"), ("red-hat", "Red Hat"), ("rh", "Red Hat"), ("CATS", "cat")):
+        assert vocabulary.names[vocabulary.index(other)] == name
+    assert vocabulary.kinds[vocabulary.index("Dog")] == "object" and not vocabulary.folded
+
+
 def test_aliases_of_a_name_that_no_image_has_are_reported():
     notes = build(IMAGES, dim=2, aliases={"ghost": ["spook"]}).meta["notes"]
     assert any("ghost" in note for note in notes)

@@ -10,7 +10,7 @@ from cmask_tf.errors import UserError
 from cmask_tf.faults import Faults
 from cmask_tf.vocabulary import counts as counting
 from cmask_tf.vocabulary import pairs, tag_files, workers
-from cmask_tf.vocabulary.counts import count, count_files
+from cmask_tf.vocabulary.counts import Spelling, count, count_files
 
 IMAGES = [["Hat", "dog"], ["hat", "hat", "HAT"], ["dog", "red-hat"], [], ["red hat", "hat", "dog"], [" "]]
 
@@ -76,8 +76,41 @@ def test_pairs_equal_the_product_of_the_image_by_tag_matrix(monkeypatch, small, 
 
 
 def test_tags_that_mean_the_same_are_counted_as_one():
-    counts = count([["Handbag", "bag"], ["purse"], ["bag", "hat"]], same={"handbag": "bag", "purse": "bag"})
+    same = Spelling(same={"handbag": "bag", "purse": "bag"})
+    counts = count([["Handbag", "bag"], ["purse"], ["bag", "hat"]], spelling=same)
     assert counts.names == ["bag", "hat"] and counts.single.tolist() == [3, 1]
+
+
+NUMBERS = [["dog", "Dogs", "man"], ["dogs", "men", "red hats"], ["dog", "red hat"], ["man"], ["dog"]] * 3
+
+
+def test_singular_and_plural_are_counted_as_the_more_frequent_and_once_in_an_image(monkeypatch):
+    for size in (1, 2, 100):
+        monkeypatch.setattr(counting, "PART_IMAGES", size)
+        counts = count(NUMBERS)
+        assert counts.names == ["dog", "man", "red hat"] and counts.single.tolist() == [12, 9, 6]
+        assert counts.pairs.toarray().tolist() == [[0, 6, 6], [6, 0, 3], [6, 3, 0]]
+        assert counts.plurals == {"dogs": "dog", "men": "man", "red hats": "red hat"}
+
+
+def test_the_minimum_count_is_that_of_singular_and_plural_together():
+    counts = count(NUMBERS, 6)
+    assert counts.names == ["dog", "man", "red hat"]
+    counts = count(NUMBERS, 7)
+    assert counts.names == ["dog", "man"] and set(counts.plurals.values()) == {"dog", "man"}
+
+
+def test_processes_count_singular_and_plural_as_one_does(monkeypatch, tmp_path):
+    files, expected = shards(tmp_path, NUMBERS), count(NUMBERS)
+    monkeypatch.setattr(counting, "parts", lambda files: tag_files.parts(files, 99))
+    found = count_files(files, processes=2)
+    assert same_counts(found, expected) and found.plurals == expected.plurals
+
+
+def test_without_folding_every_spelling_is_a_tag_of_its_own():
+    counts = count([[" Dog ", "dog"], ["dogs", "Dog", " "]], spelling=Spelling(folded=False))
+    assert counts.names == ["Dog", "dog", "dogs"] and counts.single.tolist() == [2, 1, 1]
+    assert counts.plurals == {}
 
 
 def shards(folder, images, number=3):

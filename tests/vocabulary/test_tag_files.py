@@ -28,16 +28,27 @@ def test_json_lines_are_read_in_order_with_their_places(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["tags.csv", "tags.csv.gz"])
-@pytest.mark.parametrize("heading", ["", "image,tags\n", "Photo, Tags\r\n"])
+@pytest.mark.parametrize("heading", ["", "image,tags\n", "Image, Tags\r\n", "\ufeff"])
 def test_csv_has_the_photo_and_a_column_of_tags(tmp_path, name, heading):
-    text = heading + 'a.jpg,"red hat, beach"\nb c.jpg,sky;sea|sun\n\n"d,e.jpg",\n'
+    text = heading + 'a.jpg,"red, hat; beach"\nb c.jpg,"sky;""sea; sun"";;"\n\n"d,e.jpg",\n'
     found = [line[1:] for line in tag_lines(write(tmp_path / name, text))]
-    assert found == [("a.jpg", ["red hat", " beach"]), ("b c.jpg", ["sky", "sea", "sun"]), ("d,e.jpg", [])]
+    assert found == [("a.jpg", ["red, hat", "beach"]), ("b c.jpg", ["sky", "sea; sun"]), ("d,e.jpg", [])]
 
 
-def test_tsv_has_tabs_between_and_takes_quotes_as_they_are(tmp_path):
-    path = write(tmp_path / "tags.tsv", 'image\ttags\na.jpg\t12" record,red hat\n')
-    assert list(tag_lines(path)) == [(f"{path}:2", "a.jpg", ['12" record', "red hat"])]
+def test_a_heading_may_have_its_columns_in_any_place_and_others(tmp_path):
+    path = write(tmp_path / "tags.tsv", 'tags\twho\timage\n12" record; red, hat\tann\ta.jpg\n')
+    assert list(tag_lines(path)) == [(f"{path}:2", "a.jpg", ['12" record', "red, hat"])]
+
+
+@pytest.mark.parametrize("heading", ["image,labels", "photo,tags", "image,tags,tags"])
+def test_a_heading_without_both_columns_is_an_error(tmp_path, heading):
+    path = write(tmp_path / "tags.csv", heading + "\na.jpg,hat\n")
+    with pytest.raises(UserError, match="tags.csv:1: expected a heading with the columns image and tags"):
+        list(tag_lines(path, Faults()))
+
+
+def test_only_the_last_ending_of_a_name_tells_the_form(tmp_path):
+    assert list(tag_lines(write(tmp_path / "a.jsonl.csv", "a.jpg,hat\n")))[0][1:] == ("a.jpg", ["hat"])
 
 
 BAD_LINES = {
@@ -57,10 +68,10 @@ def test_a_bad_json_line_names_the_file_the_line_and_what_was_expected(tmp_path,
     assert faults.good == 2 and faults.bad.total() == 1
 
 
-@pytest.mark.parametrize("line", ["a.jpg", "a.jpg,hat,coat", ",hat"])
+@pytest.mark.parametrize("line", ["a.jpg", "a.jpg,hat,coat"])
 def test_a_line_of_other_columns_is_bad(tmp_path, line):
     path = write(tmp_path / "tags.csv", f"a.jpg,hat\n{line}\nb.jpg,hat\n")
-    with pytest.raises(UserError, match=r"tags.csv:2: expected two columns, photo and tags"):
+    with pytest.raises(UserError, match=r"tags.csv:2: expected 2 columns"):
         list(tag_lines(path))
     faults = Faults()
     assert [image for _, image, _ in tag_lines(path, faults)] == ["a.jpg", "b.jpg"]

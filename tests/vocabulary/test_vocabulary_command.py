@@ -39,6 +39,19 @@ def test_variant_and_minimum_are_passed_on(tags, tmp_path):
     assert vocabulary.names == ["a"] and vocabulary.meta["variant"] == "ppmi"
 
 
+FOLDED, WRITTEN = ["cat", "dog", "hat", "red hat"], ["Dog", "Red Hat", "cat", "dog", "dogs", "hat"]
+
+
+@pytest.mark.parametrize(("options", "names"), [([], FOLDED), (["--no-fold"], WRITTEN)])
+def test_case_and_plurals_are_folded_unless_names_are_wanted_as_written(tmp_path, capsys, options, names):
+    tags, out = tmp_path / "t.csv", tmp_path / "v"
+    images = ["Dog;cat", "dog;hat", "dogs;cat", "Dog;hat", "Red Hat ;cat;Dog", "hat"]
+    tags.write_text("".join(f"a.jpg,{tags}\n" for tags in images))
+    assert main(["vocabulary", "build", str(tags), "--dim", "2", "--out", str(out), *options]) == 0
+    assert sorted(Vocabulary.load(out).names) == names
+    assert ("dogs as dog" in capsys.readouterr().out) == (not options)
+
+
 def test_a_bad_line_is_skipped_and_told(tags, tmp_path, capsys):
     tags.write_text(tags.read_text() * 2 + "hat, coat\n")
     assert main(["vocabulary", "build", str(tags), "--dim", "2", "--out", str(tmp_path / "v")]) == 0
