@@ -2,10 +2,11 @@
 
     python benchmarks/conversion.py DATA_FOLDER...
 
-The least work: pycocotools decodes every annotation of coco/instances_train.json and OpenCV makes a PNG of
-it, in one thread; nothing is checked, read from photos or written. Both are timed in turn in one process,
-without TensorFlow's import, by the clock and by the processor's time (all threads), which other processes
-disturb less. Memory is the peak of a process of its own that converts the file, and one ten times as large.
+The least work: pycocotools reads coco/instances_train.json and decodes every annotation, and OpenCV makes a
+PNG of it, in one thread; nothing is checked, no photo read, nothing written. Both are timed in turn in one
+process, without TensorFlow's import, by the clock and by the processor's time (of all threads), which other
+processes disturb less. Memory is the peak of a process of its own that converts the file, and one ten times
+as large.
 """
 
 from __future__ import annotations
@@ -50,10 +51,10 @@ def timed(work: Callable[[], None]) -> np.ndarray:
 
 def bare(annotations: Path) -> np.ndarray:
     """Seconds to decode every mask and make its PNG."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO(str(annotations))
 
     def decode_and_encode() -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco = COCO(str(annotations))
         for annotation in coco.dataset["annotations"]:
             cv2.imencode(".png", coco.annToMask(annotation))
 

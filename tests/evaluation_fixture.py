@@ -28,6 +28,9 @@ class FakeVocabulary:
     def index(self, name):
         return self.find(name)
 
+    def spellings(self):
+        return {name: self.find(name) for name in (*self.names, "gown")}
+
 
 @dataclass
 class FakeSegmenter:

@@ -27,6 +27,7 @@ from cmask_tf.errors import UserError
 from cmask_tf.faults import BadRecord, Faults
 from cmask_tf.vocabulary.text import fold
 
+_SECTIONS = {"category": "categories", "image": "images", "annotation": "annotations"}
 _YEAR = re.compile(r"COCO_((?:train|val|test)\d{4})_")  # the folder of the 2014 layout, in the file's name
 
 
@@ -68,8 +69,7 @@ def fill_coco(spool: Spool, annotations: Path, images: Path, faults: Faults, ids
     path = Path(annotations)
     names = _fill_categories(path, faults)
     _fill_images(spool, path, PhotoFinder(images), faults, _Wanted(ids))
-    for number, entry in enumerate(json_entries(path, "annotations"), 1):
-        where = fields.place(path, "annotation", entry, ("id",), number)
+    for where, entry in _entries(path, "annotation"):
         try:
             _fill_annotation(spool, path, entry, names, faults, where)
         except BadRecord as bad:
@@ -153,9 +153,9 @@ def coco_categories(path: Path) -> dict[str, dict[str, str]]:
         UserError: a broken category, or a level or kind that is none of `sources.LEVELS` and `sources.KINDS`.
     """
     path, found = Path(path), {}
-    for number, category in enumerate(json_entries(path, "categories"), 1):
+    for where, category in _entries(path, "category"):
         try:
-            _, name = parse_category(category, fields.place(path, "category", category, ("id",), number))
+            _, name = parse_category(category, where)
         except BadRecord as bad:
             raise UserError(str(bad)) from None
         entry = {key: category[key] for key in ("level", "kind") if key in category}
@@ -193,9 +193,8 @@ def load_concept_masks(annotations: Path, images: Path) -> Iterator[tuple[Path, 
 
 
 def _expect_masks(path: Path) -> None:
-    for number, entry in enumerate(json_entries(path, "annotations"), 1):
+    for where, entry in _entries(path, "annotation"):
         if not entry.get("segmentation"):
-            where = fields.place(path, "annotation", entry, ("id",), number)
             raise UserError(f"{where}: expected a segmentation")
 
 
@@ -209,10 +208,15 @@ def _unions(found: Annotations, folder: TemporaryDirectory) -> Iterator[tuple[Pa
             yield photo.image, union
 
 
+def _entries(path: Path, kind: str) -> Iterator[tuple[str, object]]:
+    """("file: image 7", entry) of a section."""
+    for number, entry in enumerate(json_entries(path, _SECTIONS[kind], "a COCO object"), 1):
+        yield fields.place(path, kind, entry, ("id",), number), entry
+
+
 def _fill_categories(path: Path, faults: Faults) -> dict[str, str]:
     names: dict[str, str] = {}
-    for number, entry in enumerate(json_entries(path, "categories"), 1):
-        where = fields.place(path, "category", entry, ("id",), number)
+    for where, entry in _entries(path, "category"):
         try:
             category, name = parse_category(entry, where)
             if category in names:
@@ -225,8 +229,7 @@ def _fill_categories(path: Path, faults: Faults) -> dict[str, str]:
 
 
 def _fill_images(spool: Spool, path: Path, finder: PhotoFinder, faults: Faults, wanted: _Wanted) -> None:
-    for number, entry in enumerate(json_entries(path, "images"), 1):
-        where = fields.place(path, "image", entry, ("id",), number)
+    for where, entry in _entries(path, "image"):
         try:
             key = _key(path, fields.identifier(fields.mapping(entry, where), ("id",), where))
             if spool.note(key) is not None:

@@ -109,12 +109,6 @@ def convert(annotated: Annotations, folder: Path, names: Sequence[str], title: s
     return whole
 
 
-def remove_states(folder: Path, names: Sequence[str]) -> None:
-    """Removes the marks of finished shards."""
-    for name in names:
-        _state_file(folder / name).unlink(missing_ok=True)
-
-
 def _state_file(shard: Path) -> Path:
     return shard.with_name(shard.name + ".json")
 

@@ -6,12 +6,16 @@ least significant first, as the difference to the count two before it.
 
 from __future__ import annotations
 
+from math import isfinite
+
 import numpy as np
 from pycocotools import mask as rle
 
 from cmask_tf.data.fields import is_pixels, shown
 from cmask_tf.faults import BadRecord
 
+_POLYGON = "a polygon is a list [x1, y1, x2, y2, ...]"
+_NUMBERS = {int, float}
 _GROUPS = 7  # of five bits: more than a count below 2^32 takes
 _REACH = 4  # a polygon's corner may lie this many sides outside the photo
 
@@ -70,12 +74,15 @@ def from_polygons(rings: list, height: int, width: int, where: str) -> bytes | N
         BadRecord: a ring that is no list of corners, or far outside the photo.
     """
     for ring in rings:
-        if not (isinstance(ring, list) and len(ring) % 2 == 0 and all(map(is_pixels, ring))):
-            raise BadRecord("a polygon is a list [x1, y1, x2, y2, ...]", where, shown(ring))
+        if not (isinstance(ring, list) and len(ring) % 2 == 0 and _NUMBERS.issuperset(map(type, ring))):
+            raise BadRecord(_POLYGON, where, shown(ring))
         # pycocotools takes memory by the length of a polygon's edges.
         for corners, side in ((ring[0::2], width), (ring[1::2], height)):
             if corners and not -_REACH * side <= min(corners) <= max(corners) <= (_REACH + 1) * side:
-                raise BadRecord("polygon far outside of the image", where, shown(ring))
+                far = "polygon far outside of the image" if all(map(is_pixels, ring)) else _POLYGON
+                raise BadRecord(far, where, shown(ring))
+        if not isfinite(sum(ring)):  # min and max may not see what is not a number
+            raise BadRecord(_POLYGON, where, shown(ring))
     # pycocotools takes four numbers for a box: what has no three corners is no polygon.
     rings = [ring for ring in rings if len(ring) >= 6]
     if not rings:

@@ -25,13 +25,14 @@ _BUFFER = 1 << 18
 _BOM = b"\xef\xbb\xbf"
 
 
-def json_entries(path: Path, key: str | None = None) -> Iterator[object]:
+def json_entries(path: Path, key: str | None = None, what: str = "an object") -> Iterator[object]:
     """The entries of one long list in a JSON file, in the file's order, 20 to 40 MB of the file a second.
 
     Args:
         path: the file.
         key: of the list in the outermost object; None: the outermost value is the list itself, or an object
             whose values are the entries.
+        what: words for the outermost object, for the error.
 
     Raises:
         UserError: no such file, not JSON, or no such list.
@@ -48,7 +49,7 @@ def json_entries(path: Path, key: str | None = None) -> Iterator[object]:
             empty = False
             yield entry
     if empty:
-        _expect_list(path, key)
+        _expect_list(path, key, what)
 
 
 def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -122,12 +123,12 @@ def _first_byte(file: BinaryIO) -> bytes:
     return file.peek(_BUFFER).lstrip()[:1]
 
 
-def _expect_list(path: Path, key: str | None) -> None:
+def _expect_list(path: Path, key: str | None, what: str) -> None:
     """Tells an empty list from none."""
     with _opened(path) as file, _told_as_json(path):
         for prefix, event, _ in ijson.parse(file, buf_size=_BUFFER):
             if prefix == (key or "") and event == "start_array" or (key is None and event == "start_map"):
                 return
             if key is not None and prefix == "" and event not in ("start_map", "map_key", "end_map"):
-                raise UserError(f"{path}: expected an object with a list {key!r}")
+                raise UserError(f"{path}: expected {what} with a list {key!r}")
     raise UserError(f"{path}: expected " + (f"a list {key!r} of objects" if key else "a list of records"))

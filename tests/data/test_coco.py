@@ -357,7 +357,7 @@ def test_an_entry_for_a_file_that_another_has_in_another_size_is_a_bad_record(tm
 NO_COCO = [
     ("{", "not JSON"),
     ("", "not JSON"),
-    ("[]", "expected an object with a list 'categories'"),
+    ("[]", "expected a COCO object with a list 'categories'"),
     ("{}", "expected a list 'categories'"),
     ('{"categories": 5}', "expected a list 'categories'"),
 ]
