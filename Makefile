@@ -11,9 +11,9 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 	$(INSTALL) --editable '.[train,demo]'
 	touch $@
 
+# Model Garden alone: what the tests use of it needs none of its 63 dependencies (650 MB).
 .venv/.dev: .venv/.run
 	$(INSTALL) --editable '.[all]'
-	# Alone: its records need none of its 63 dependencies (650 MB), which the tests do without.
 	$(INSTALL) --no-deps tf-models-official
 	touch $@
 

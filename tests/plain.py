@@ -83,10 +83,12 @@ def open_images(rows: Iterable[dict], classes: str, images: Path) -> dict[str, P
     photos: dict[str, Photo] = {}
     for row in rows:
         image = row["ImageID"]
+        if row["LabelName"] not in names:
+            continue
         if image not in photos:
             photos[image] = stored(images / f"{image}.jpg")
         box = tuple(float(row[key]) for key in ("YMin", "XMin", "YMax", "XMax"))
-        if box[0] < box[2] and box[1] < box[3] and row["LabelName"] in names:
+        if box[0] < box[2] and box[1] < box[3]:
             crowd = row["IsGroupOf"] == "1"
             photos[image].things.append(Thing(names[row["LabelName"]], box, None, crowd))
     return photos
