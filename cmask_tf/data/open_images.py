@@ -239,7 +239,7 @@ def _rows(
 ) -> Iterator[tuple[str, Sequence[str]]]:
     """("file:line", fields of the columns in their order); an optional column that is not there is "-1"."""
     rows = csv_rows(path)
-    last, head = next(rows, (1, []))
+    _, head = next(rows, (1, []))
     head = [column.strip() for column in head]
     missing = [column for column in columns if column not in head]
     if missing:
@@ -248,15 +248,13 @@ def _rows(
     pick, width, padded = itemgetter(*at), len(head), max(at) == len(head)
     for line, row in rows:
         where = f"{path}:{line}"
-        if len(row) != width:
-            faults.skip(
-                BadRecord("a row has another number of columns than the heading", where, f"{len(row)}")
-            )
-        elif line > last + 1 and any("\n" in field for field in row):
+        if row[-1].endswith(("\n", "\r")):
             faults.skip(BadRecord("a quote that is not closed on its line", where))
+        elif len(row) != width:
+            found = f"{len(row)}"
+            faults.skip(BadRecord("a row has another number of columns than the heading", where, found))
         else:
             yield where, pick([*row, "-1"] if padded else row)
-        last = line
 
 
 def _parse_box(row: Sequence[str], where: str) -> tuple[str, str, Box, bool]:

@@ -1,5 +1,5 @@
-"""Damaged files through every command that reads files: exit code 2 and a line, or a sound output in which what
-was not touched is as a plain reader finds it."""
+"""Damaged files through every command that reads files: exit code 2 and a line, or a sound output in which
+what was not touched is as a plain reader finds it."""
 
 import csv
 import io
@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from functools import partialmethod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as rle
+from tqdm import tqdm
+
+from cmask_tf import Vocabulary
 
 HEIGHT, WIDTH, PHOTOS = 8, 10, 12
 SIZES = {"height": HEIGHT, "width": WIDTH}
@@ -31,8 +35,8 @@ Photos = dict[str, plain.Photo]
 class Source(NamedTuple):
     """A sound source of a command: its options that name files, and these.
 
-    `expected` takes (files after the damage, folder of photos) and returns the photos that a plain reader finds
-    in what was not touched, and whether that is all there is; None for a file that nobody can read.
+    `expected` takes (files after the damage, folder of photos) and returns the photos that a plain reader
+    finds in what was not touched, and whether that is all there is; None for a file that nobody can read.
     """
 
     options: dict[str, str]
@@ -212,9 +216,10 @@ SOURCES = tables()
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-    """A disk that is never waited for."""
+    """A disk that is never waited for, and no bars when the machine is slow."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
+        patch.setattr(tqdm, "__init__", partialmethod(tqdm.__init__, disable=True))
         yield
 
 
@@ -236,6 +241,18 @@ def check_untouched(records: Photos, expected: Photos, all_there_is: bool):
         assert not all_there_is or len(record.things) == len(photo.things)
 
 
+def damaged(data, files: Files) -> tuple[str, Files]:
+    """The name of the file that is not as it was, and the files."""
+    name = data.draw(st.sampled_from(sorted(files)))
+    return name, files | {name: data.draw(fuzzing.mutilated(files[name]))}
+
+
+def put(folder: Path, files: Files):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_damaged_file_is_refused_or_read_but_for_the_damage(images, name):
     source, codes = SOURCES[name], Counter()
@@ -243,12 +260,9 @@ def test_a_damaged_file_is_refused_or_read_but_for_the_damage(images, name):
     @settings(**fuzzing.SETTINGS, max_examples=150)
     @given(st.data())
     def check(data):
-        target = data.draw(st.sampled_from(sorted(source.files)))
-        files = source.files | {target: data.draw(fuzzing.mutilated(source.files[target]))}
-        with tempfile.TemporaryDirectory() as name_of_folder:
-            folder = Path(name_of_folder)
-            for file, content in files.items():
-                (folder / file).write_bytes(content)
+        _, files = damaged(data, source.files)
+        with tempfile.TemporaryDirectory() as temporary:
+            put(folder := Path(temporary), files)
             options = [text for key, file in source.options.items() for text in (f"--{key}", folder / file)]
             code = fuzzing.run(folder / "out", "data", name.split()[0], "--images", images, *options)
             codes[code] += 1
@@ -259,3 +273,168 @@ def test_a_damaged_file_is_refused_or_read_but_for_the_damage(images, name):
 
     check()
     assert min(codes[0], codes[2]) > 15, codes
+
+
+def png(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_damaged_mask_spoils_no_other(images):
+    labels = {1: "dog", 2: "red hat"}
+    files = {f"{k}.png": png(BLOCK + BLOCK[::-1] * (k % 2)) for k in range(PHOTOS)}
+    files |= {f"{k}.Blue_hat.png": png(BLOCK * 255) for k in range(PHOTOS)}
+    files["labels.txt"] = "".join(f"{value} {name}\n" for value, name in labels.items()).encode()
+    codes = Counter()
+
+    @settings(**fuzzing.SETTINGS, max_examples=100)
+    @given(st.data())
+    def check(data):
+        name, changed = damaged(data, files)
+        with tempfile.TemporaryDirectory() as folder:
+            masks, out = Path(folder, "masks"), Path(folder, "out")
+            put(masks, changed)
+            code = fuzzing.run(out, "data", "masks", "--images", images, "--masks", masks)
+            codes[code] += 1
+            if code == 0:
+                same = [masks / file for file in files if file.endswith(".png") and file != name]
+                if name == "labels.txt":
+                    same = [file for file in same if "hat" in file.name]
+                expected = plain.masks(same, images, labels)
+                check_untouched(plain.written(out), expected, False)
+
+    check()
+    assert codes[0] > 50, codes
+
+
+def jpeg_or_png(number):
+    file = io.BytesIO()
+    pixels = np.random.default_rng(number).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    Image.fromarray(pixels).save(file, "PNG" if number % 2 else "JPEG")
+    return file.getvalue()
+
+
+def test_a_damaged_photo_is_left_out_or_can_be_decoded():
+    files = {f"{k}.{'png' if k % 2 else 'jpg'}": jpeg_or_png(k) for k in range(PHOTOS)}
+    lines = "".join(json.dumps({"image": name, "tags": ["a"]}) + "\n" for name in files)
+    codes = Counter()
+
+    @settings(**fuzzing.SETTINGS, max_examples=150)
+    @given(st.data())
+    def check(data):
+        name, changed = damaged(data, files)
+        with tempfile.TemporaryDirectory() as folder:
+            put(folder := Path(folder), changed)
+            (folder / "tags.jsonl").write_text(lines)
+            options = ("--images", folder, "--tags", folder / "tags.jsonl")
+            assert fuzzing.run(folder / "out", "data", "tags", *options) == 0
+            records = plain.written(folder / "out")
+            codes[Path(name).stem in records] += 1
+            records.pop(Path(name).stem, None)
+            same = [{"image": file, "tags": ["a"]} for file in files if file != name]
+            plain.check_equal(records, plain.tags(same, folder))
+
+    check()
+    assert min(codes.values()) > 5, codes
+
+
+# A data folder: file -> the sets that are made from it
+FOLDER = {
+    "tags/train.jsonl": (
+        SOURCES["tags"].files["tags.jsonl"].replace(b'"image": "', b'"image": "images/train/'),
+        {"tags", "boxes"},
+    ),
+    "openimages/train-annotations-bbox.csv": (SOURCES["open-images"].files["boxes.csv"], {"boxes"}),
+    "openimages/class-descriptions-boxable.csv": (SOURCES["open-images"].files["classes.csv"], {"boxes"}),
+    "visual_genome/objects.json": (SOURCES["visual-genome"].files["objects.json"], {"boxes"}),
+    "visual_genome/image_data.json": (SOURCES["visual-genome"].files["image_data.json"], {"boxes"}),
+    "visual_genome/object_alias.txt": (SOURCES["visual-genome"].files["aliases.txt"], {"boxes"}),
+    "coco/instances_train.json": (SOURCES["coco"].files["instances.json"], {"masks"}),
+    "coco/concept_masks_val.json": (SOURCES["coco"].files["instances.json"], {"val"}),
+}
+
+
+def shards(folder: Path) -> Files:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.glob("*/*.tfrecord"))}
+
+
+def test_a_damaged_file_of_a_data_folder_spoils_no_other_set(images, tmp_path):
+    def prepare(folder, files):
+        put(folder / "data", files)
+        (folder / "data" / "images").mkdir()
+        for split in ("train", "val"):
+            (folder / "data" / "images" / split).symlink_to(images)
+        return fuzzing.run(folder / "out", "data", "prepare", folder / "data")
+
+    sound, codes = {name: content for name, (content, _) in FOLDER.items()}, Counter()
+    assert prepare(tmp_path, sound) == 0
+    whole = shards(tmp_path / "out")
+    assert len(whole) == 4
+
+    @settings(**fuzzing.SETTINGS, max_examples=60)
+    @given(st.data())
+    def check(data):
+        name, files = damaged(data, sound)
+        with tempfile.TemporaryDirectory() as folder:
+            code = prepare(folder := Path(folder), files)
+            codes[code] += 1
+            if code == 0:
+                found = shards(folder / "out")
+                assert found.keys() == whole.keys()
+                for shard, content in found.items():
+                    kind = shard.partition("/")[0]
+                    assert plain.written(folder / "out" / kind)
+                    assert content == whole[shard] or kind in FOLDER[name][1]
+
+    check()
+    assert min(codes[0], codes[2]) > 10, codes
+
+
+def test_a_damaged_tag_list_makes_no_vocabulary_or_one_that_counts_the_other_lines():
+    lines = [
+        json.dumps({"image": f"{k}.jpg", "tags": [f"Tag_{k % 7}", f"caf\u00e9 {k % 5}", "hound"][k % 2 :]})
+        for k in range(40)
+    ]
+    files = {
+        "tags.jsonl": "\n".join((*lines, "")).encode(),
+        "aliases.txt": b"dog,hound\ntag 1,tag one\n",
+        "kinds.json": b'{\n"dog": "object",\n"tag 1": {"kind": "part", "level": "zero"}\n}',
+    }
+    codes = Counter()
+
+    @settings(**fuzzing.SETTINGS, max_examples=150)
+    @given(st.data())
+    def check(data):
+        name, changed = damaged(data, files)
+        with tempfile.TemporaryDirectory() as folder:
+            put(folder := Path(folder), changed)
+            options = ("--dim", 3, "--aliases", folder / "aliases.txt", "--kinds", folder / "kinds.json")
+            code = fuzzing.run(folder / "out", "vocabulary", "build", folder / "tags.jsonl", *options)
+            codes[code] += 1
+            if code == 0:
+                vocabulary = Vocabulary.load(folder / "out")
+                check_words(vocabulary)
+                if name != "aliases.txt":
+                    found = lines_of(changed["tags.jsonl"])
+                    same = [line for line in found if line in lines]
+                    check_counts(vocabulary, same, len(found) - len(same))
+
+    check()
+    assert min(codes[0], codes[2]) > 15, codes
+
+
+def check_words(vocabulary: Vocabulary):
+    lengths = np.linalg.norm(vocabulary.vectors, axis=1)
+    assert np.isfinite(lengths).all() and lengths.min() > 0
+    assert all(name and name == plain.folded(name) for name in vocabulary.names)
+
+
+def check_counts(vocabulary: Vocabulary, same: list[str], others: int):
+    """Each word is counted as often as the lines that are as they were have it, and `others` at most do."""
+    assert len(same) <= vocabulary.documents <= len(same) + others
+    counts = Counter(word for line in same for word in set(map(plain.folded, json.loads(line)["tags"])))
+    assert all(vocabulary.find(word) is not None for word in counts)
+    for name, count in zip(vocabulary.names, vocabulary.counts.tolist(), strict=True):
+        if name not in ("dog", "hound"):
+            assert counts[name] <= count <= counts[name] + others
