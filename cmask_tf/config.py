@@ -104,6 +104,7 @@ class RefinementTraining(Schedule):
     keep_positives: bool = False  # leave out locations where concept j is annotated too
     min_cooccurrence: int = 5  # images that must hold a pair before O(i, j) exists
     dice_weight: float = 0.0  # soft Dice beside the cross entropy of annotated concepts
+    balance: float = 0.0  # photos of concepts on a smaller share of the photos come more often; 0: none do
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,7 @@ def tiny(design: str = "paper") -> Config:
         embedding=dataclasses.replace(base.embedding, hidden=(256, 256)),
         attention=Attention(sizes=(96, 160)),
         refinement=Refinement(bottleneck=128),
+        mixing=Mixing(neighbours="second_order"),
         segmentation=dataclasses.replace(
             base.segmentation,
             size=96,
@@ -205,9 +207,18 @@ def tiny(design: str = "paper") -> Config:
             encoder=net if design == "lite" else None,
         ),
         embed=dataclasses.replace(base.embed, epochs=7, batch=32, **rates),
-        refine=dataclasses.replace(base.refine, epochs=11, batch=8, **rates),
+        # Of little data and few steps, softer negatives and Dice make more: ConceptWorld's validation photos.
+        refine=dataclasses.replace(
+            base.refine,
+            epochs=11,
+            batch=8,
+            discrimination_weight=0.3,
+            keep_positives=True,
+            dice_weight=0.5,
+            **rates,
+        ),
         segment=dataclasses.replace(
-            base.segment, epochs=5, batch=16, attention_noise=0.2, dice_weight=1.0, **rates
+            base.segment, epochs=3, batch=16, attention_noise=0.2, dice_weight=1.0, **rates
         ),
     )
 
@@ -233,7 +244,9 @@ def load(source: str, overrides: typing.Sequence[str] = ()) -> Config:
     if source in PRESETS:
         values, where = dataclasses.asdict(PRESETS[source]()), f"config {source}"
     else:
+        # A file of an earlier version lacks new fields, which can be overridden all the same.
         values, where = _read_json(Path(source)), str(source)
+        values = dataclasses.asdict(_build(Config, values, where, ""))
     for text in overrides:
         _override(values, text)
     return from_dict(values, where)
@@ -328,6 +341,8 @@ def _validate(config: Config, where: str) -> None:
         raise UserError(
             f"{where}: segmentation.encoder goes with segmentation.design 'lite', and only with it"
         )
+    if not 0 <= config.refine.balance < 1:
+        raise UserError(f"{where}: refine.balance is a share of the photos, 0 or more and below 1")
     for part in ("embed", "refine", "segment"):
         schedule = getattr(config, part)
         if schedule.epochs < 1 or schedule.batch < 1:

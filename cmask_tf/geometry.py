@@ -43,23 +43,25 @@ def crop_maps(maps: tf.Tensor, window: tf.Tensor, size: int) -> tf.Tensor:
     With the whole picture as the window this is `resize_maps`.
 
     Args:
-        maps: float [h, w, C].
+        maps: float [..., h, w], coarse: the work grows with h and w.
         window: float32 [4], (ymin, xmin, ymax, xmax) in 0..1 of the picture.
         size: the side of the square.
 
     Returns:
-        float32 [size, size, C].
+        float32 [..., size, size].
     """
-    cells = tf.cast(tf.shape(maps)[:2], tf.float32)
-    scale = size / (cells * (window[2:] - window[:2]))
-    return tf.raw_ops.ScaleAndTranslate(
-        images=tf.cast(maps, tf.float32)[tf.newaxis],
-        size=[size, size],
-        scale=scale,
-        translation=-window[:2] * cells * scale,
-        kernel_type="triangle",
-        antialias=False,
-    )[0]
+    maps = tf.cast(maps, tf.float32)
+    rows = _bilinear(tf.shape(maps)[-2], window[0], window[2], size)
+    columns = _bilinear(tf.shape(maps)[-1], window[1], window[3], size)
+    return tf.matmul(tf.matmul(rows, maps), columns, transpose_b=True)
+
+
+def _bilinear(cells: tf.Tensor, low: tf.Tensor, high: tf.Tensor, size: int) -> tf.Tensor:
+    """The weight of each cell along an axis at `size` places between low and high: float32 [size, cells]."""
+    cells = tf.cast(cells, tf.float32)
+    places = (low + (tf.range(size, dtype=tf.float32) + 0.5) / size * (high - low)) * cells - 0.5
+    places = tf.clip_by_value(places, 0.0, cells - 1)
+    return tf.maximum(1 - tf.abs(places[:, tf.newaxis] - tf.range(cells)), 0)
 
 
 def min_max(maps: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:

@@ -229,9 +229,46 @@ def save(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _check_save(directory: Path, vocabulary: Vocabulary, concepts, parts) -> None:
-    if directory.exists() and not (directory / "config.json").is_file() and any(directory.iterdir()):
+def save_with_vocabulary(
+    source: str | Path, directory: str | Path, vocabulary: Vocabulary, mixing: Mapping | None
+) -> None:
+    """Writes a copy of a model directory that has another vocabulary: whole, or not at all.
+
+    Args:
+        source: a model directory; may be the same as `directory`.
+        directory: where; a model directory that is already there is replaced.
+        vocabulary: holds every trained concept.
+        mixing: p(q) and theta; None when the model has none.
+    """
+    source, directory = Path(source), Path(directory).resolve()
+    check_target(directory)
+    partial = directory.with_name(directory.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        shutil.copytree(source, partial, ignore=shutil.ignore_patterns("vocabulary", "mixing.json"))
+        vocabulary.save(partial / "vocabulary")
+        if mixing is not None:
+            text = json.dumps(mixing, indent=2, ensure_ascii=False)
+            (partial / "mixing.json").write_text(text + "\n", encoding="utf-8")
+        _swap(partial, directory)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_target(directory: Path) -> None:
+    """Refuses to replace anything but a model directory or an empty one, before any work.
+
+    Raises:
+        UserError: something else lies there.
+    """
+    if directory.is_dir() and ((directory / "config.json").is_file() or not any(directory.iterdir())):
+        return
+    if directory.exists():
         raise UserError(f"{directory}: exists and is not a model directory; give another place")
+
+
+def _check_save(directory: Path, vocabulary: Vocabulary, concepts, parts) -> None:
+    check_target(directory)
     for name in parts:
         if name not in PARTS:
             raise UserError(f"{directory}: unknown part {name!r}; expected {', '.join(PARTS)}")

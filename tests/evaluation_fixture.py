@@ -21,15 +21,14 @@ class FakeVocabulary:
     kinds = ["object", "part", "object"]
     counts = np.array([90, 50, 10])
 
+    def spellings(self):
+        return {name: i for i, name in enumerate(self.names)} | {"gown": self.names.index("dress")}
+
     def find(self, name):
-        name = {"gown": "dress"}.get(name, name)
-        return self.names.index(name) if name in self.names else None
+        return self.spellings().get(name)
 
     def index(self, name):
         return self.find(name)
-
-    def spellings(self):
-        return {name: self.find(name) for name in (*self.names, "gown")}
 
 
 @dataclass

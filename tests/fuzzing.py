@@ -2,15 +2,20 @@
 
 import contextlib
 import io
+import os
 import re
 import warnings
+from functools import partialmethod
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
+from tqdm import tqdm
 
 from cmask_tf.cli import main
 
+Files = dict[str, bytes]  # name -> content
 # The same examples in every run.
 SETTINGS = {"deadline": None, "derandomize": True, "database": None}
 SETTINGS |= {"suppress_health_check": list(HealthCheck)}
@@ -89,6 +94,31 @@ def mutilated(content: bytes) -> st.SearchStrategy[bytes]:
         ),
         st.sampled_from([content * 2, content.decode("utf-8", "replace").encode("utf-16")]),
     )
+
+
+def damaged(data, files: Files) -> tuple[str, Files]:
+    """The name of the file that is not as it was, and the files."""
+    name = data.draw(st.sampled_from(sorted(files)))
+    return name, files | {name: data.draw(mutilated(files[name]))}
+
+
+def put(folder: Path, files: Files):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def lines_of(content):
+    return [line.rstrip("\r") for line in content.decode("utf-8-sig", "replace").split("\n")]
+
+
+@contextlib.contextmanager
+def impatient():
+    """A disk that is never waited for, and no bars when the machine is slow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        patch.setattr(tqdm, "__init__", partialmethod(tqdm.__init__, disable=True))
+        yield
 
 
 def run(out: Path, *argv) -> int:

@@ -17,7 +17,7 @@ def test_paper_is_the_literal_reading():
     assert paper.refinement.bottleneck == 2000
     assert (paper.refine.matching_maps, paper.refine.matching_weight) == (800, 1e-6)
     assert (paper.refine.threshold, paper.refine.discrimination_weight) == (0.2, 1.0)
-    assert not paper.refine.keep_positives
+    assert not paper.refine.keep_positives and not paper.refine.balance
     assert (paper.segmentation.design, paper.segmentation.size) == ("paper", 224)
     assert paper.mixing.neighbours == "pmi"
 
@@ -52,6 +52,7 @@ def test_single_fields_are_overridden():
         ("refine.epochs=many", "refine.epochs is of type int, not 'many'"),
         ("refine.epochs=true", "refine.epochs is of type int, not True"),
         ("refine.epochs=0", "at least 1"),
+        ("refine.balance=1", "refine.balance is a share of the photos"),
         ("backbone.name=vgg", "backbone.name is one of resnet50"),
         ("attention.sizes=[300]", "needs two sizes"),
         ("segmentation.design=paper", "goes with"),
@@ -71,6 +72,13 @@ def test_a_file_with_a_misspelt_field_names_it_and_the_file(tmp_path):
     file.write_text(json.dumps(values))
     with pytest.raises(UserError, match=r"mine\.json: unknown field refine\.matching_wieght"):
         configs.load(str(file))
+
+
+def test_a_field_that_an_earlier_version_did_not_write_is_overridden(tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text('{"name": "mine", "refine": {"epochs": 4}}')
+    config = configs.load(str(file), ["refine.balance=0.1"])
+    assert (config.refine.balance, config.refine.epochs, config.refine.batch) == (0.1, 4, 32)
 
 
 @pytest.mark.parametrize(

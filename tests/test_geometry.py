@@ -67,18 +67,19 @@ def test_labels_keep_their_values():
 
 def test_a_window_of_the_whole_picture_is_the_plain_resize():
     maps = np.random.default_rng(1).random((7, 11, 2), np.float32)
-    whole = geometry.crop_maps(maps, tf.constant([0.0, 0, 1, 1]), 33)
-    np.testing.assert_allclose(whole, geometry.resize_maps(maps, 33, 33), atol=1e-5)
+    whole = geometry.crop_maps(maps.transpose(2, 0, 1), tf.constant([0.0, 0, 1, 1]), 33)
+    expected = tf.transpose(geometry.resize_maps(maps, 33, 33), (2, 0, 1))
+    np.testing.assert_allclose(whole, expected, atol=1e-5)
 
 
 def test_a_window_shows_the_same_places_as_the_whole():
     """The value of a linear ramp says where one is looking."""
     ramp = np.linspace(0.05, 0.95, 10, dtype=np.float32)  # cell centres of ten cells
-    maps = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None, :]), axis=2)
+    maps = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None, :]))
     part = geometry.crop_maps(maps, tf.constant([0.2, 0.43, 0.6, 0.83]), 8).numpy()
     centres = (np.arange(8) + 0.5) / 8 * 0.4
-    np.testing.assert_allclose(part[:, 0, 0], 0.2 + centres, atol=1e-5)
-    np.testing.assert_allclose(part[0, :, 1], 0.43 + centres, atol=1e-5)
+    np.testing.assert_allclose(part[0, :, 0], 0.2 + centres, atol=1e-5)
+    np.testing.assert_allclose(part[1, 0], 0.43 + centres, atol=1e-5)
 
 
 def test_min_max_stretches_each_map_by_itself():

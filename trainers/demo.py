@@ -18,6 +18,7 @@ from cmask_tf.cli import main as cmask
 SCENES = 2000
 DIMENSIONS = 56
 PICTURE_CONCEPTS = 5
+LEVELS = ("mask", "zero", "box", "image")  # in this order until there are enough
 
 
 def demo(out: Path, config: str) -> int:
@@ -66,8 +67,8 @@ def _unseen_picture(world: Path) -> tuple[Path, list[str]]:
         shown.setdefault(annotation["image_id"], []).append(categories[annotation["category_id"]])
     best = max(shown, key=lambda i: (len({(c["level"], c["kind"]) for c in shown[i]}), -i))
     file = next(i["file_name"] for i in truth["images"] if i["id"] == best)
-    one_each = {(c["level"], c["kind"]): c["name"] for c in reversed(shown[best])}
-    return world / "images/test" / file, sorted(one_each.values())[:PICTURE_CONCEPTS]
+    largest = {(LEVELS.index(c["level"]), c["kind"]): c["name"] for c in reversed(shown[best])}
+    return world / "images/test" / file, [largest[key] for key in sorted(largest)][:PICTURE_CONCEPTS]
 
 
 if __name__ == "__main__":

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+
+from cmask_tf.cli import sets
+from cmask_tf.cli.beam_options import add_beam, check_beam
 
 _PHOTOS = "folder of photos: DIR/PATH for the path given, else without its leading folders, to DIR/NAME"
 # sub-command: (help, {option: help}); options are required unless their help says otherwise.
@@ -64,11 +67,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         if name == "tags":
             one.add_argument("--no-fold", action="store_true", help="keep the tags' case and spelling")
         one.add_argument("--shards", type=int, metavar="N", help="number of files (default: photos / 1000)")
+        add_beam(one, "convert")
         _add_out(one, "folder to write")
     world = sources.add_parser("world", help="procedural scenes in a data folder's layout")
     world.add_argument("--scenes", type=int, required=True, metavar="N", help="number of scenes")
     world.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed gives the same scenes")
     world.add_argument("--out", type=Path, required=True, metavar="DIR", help="data folder to write")
+    sets.add_parsers(sources)
     whole = sources.add_parser("prepare", help="a data folder to the record sets of all stages")
     whole.add_argument("folder", type=Path, metavar="FOLDER", help="has images/, tags/, coco/ and boxes")
     _add_out(whole, "folder of the record sets tags, boxes, masks and val")
@@ -83,7 +88,9 @@ def _add_out(parser: argparse.ArgumentParser, text: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs one sub-command; returns the exit code."""
-    if args.source == "world":
+    if args.source in sets.COMMANDS:
+        sets.run(args)
+    elif args.source == "world":
         from cmask_tf.data.world import write_world
 
         write_world(args.out, args.scenes, args.seed)
@@ -100,15 +107,20 @@ def run(args: argparse.Namespace) -> int:
 def _convert(args: argparse.Namespace):
     from cmask_tf.data.records import write
 
+    check_beam(args)
     files = {option: getattr(args, option.replace("-", "_")) for option in _SOURCES[args.source][1]}
     inputs = {"images": args.images, **files}
     if args.source == "tags":
         inputs["fold"] = not args.no_fold
     settings = {"inputs": inputs, "source": args.source, "strict": args.strict, "shards": args.shards}
+    if args.beam:
+        from cmask_tf.data import beam
+
+        return beam.write(_reader(args), args.out, runner=args.beam, options=args.beam_option, **settings)
     return write(_reader(args), args.out, **settings)
 
 
-def _reader(args: argparse.Namespace) -> Callable:
+def _reader(args: argparse.Namespace) -> partial:
     """(work folder, faults) -> the source. Imported alone: pycocotools is not needed for tags."""
     if args.source == "coco":
         from cmask_tf.data.coco import read_coco

@@ -1,18 +1,22 @@
 """Records of photos with masks and the attention that the frozen networks pay to their concepts (4.3).
 
 Stage 3 trains on attention of Stages 1 and 2, which no longer change: it is computed once per photo
-and scale, and once more for the mirrored photo. An attention record is a mask record (`schema`) plus
+and scale, and once more for the mirrored photo. So are the unions of a concept's masks, which may be many
+PNGs. An attention record is a mask record (`schema`) without its masks, plus
 
     attention/concepts  string [K]: concepts with a mask that is not a crowd's
     attention/shape     int64 [4]: rows and columns of the maps at the first and the second scale
     attention/maps      float16 bytes [2 flips][K][h1*w1 + h2*w2], row-major. The maps of the second flip
                         are those of the mirrored photo, in its own orientation.
+    attention/labels    string [K]: PNGs of the photo's size: MASK in any instance of the concept, else
+                        CROWD in any of its crowds, else 0
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import tensorflow as tf
 
@@ -21,6 +25,8 @@ from cmask_tf.data import schema
 CONCEPTS = "attention/concepts"
 SHAPE = "attention/shape"
 MAPS = "attention/maps"
+LABELS = "attention/labels"
+MASK, CROWD = 1, 2
 
 
 def encode(serialized: bytes, concepts: Sequence[str], maps: Sequence[np.ndarray]) -> bytes:
@@ -44,27 +50,51 @@ def encode(serialized: bytes, concepts: Sequence[str], maps: Sequence[np.ndarray
     feature[CONCEPTS].bytes_list.value[:] = [name.encode() for name in concepts]
     feature[SHAPE].int64_list.value[:] = first.shape[2:] + second.shape[2:]
     feature[MAPS].bytes_list.value[:] = [flat.tobytes()]
+    feature[LABELS].bytes_list.value[:] = _labels(serialized, concepts)
+    for key in (schema.MASKS, schema.HAS_MASK):
+        feature.pop(key, None)
     return example.SerializeToString(deterministic=True)
+
+
+def _labels(serialized: bytes, concepts: Sequence[str]) -> list[bytes]:
+    """What the network shall learn of each concept, as PNGs."""
+    record = {name: value.numpy() for name, value in schema.parse(serialized).items()}
+    shape = int(record["height"]), int(record["width"])
+    labels = {name.encode(): np.zeros(shape, np.uint8) for name in concepts}
+    for name, png, crowd in zip(record["names"], record["masks"], record["crowd"], strict=True):
+        if png and name in labels:
+            inside = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE) > 0
+            mine = labels[name]
+            mine[inside & (mine != MASK)] = CROWD if crowd else MASK
+    return [cv2.imencode(".png", labels[name.encode()])[1].tobytes() for name in concepts]
 
 
 def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     """Reads an attention record.
 
     Returns:
-        What `schema.parse` returns and "concepts" string [K], "shape" int64 [4] and "maps" float16
-        [2, K, h1*w1 + h2*w2].
+        "encoded" string, "height" and "width" int64, "concepts" string [K], "shape" int64 [4], "maps"
+        float16 [2, K, h1*w1 + h2*w2] and "labels" string [K].
     """
     features = {
-        CONCEPTS: tf.io.VarLenFeature(tf.string),
+        **{key: tf.io.FixedLenFeature([], tf.string) for key in (schema.ENCODED, MAPS)},
+        **{key: tf.io.FixedLenFeature([], tf.int64) for key in (schema.HEIGHT, schema.WIDTH)},
+        **dict.fromkeys((CONCEPTS, LABELS), tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True)),
         SHAPE: tf.io.FixedLenFeature([4], tf.int64),
-        MAPS: tf.io.FixedLenFeature([], tf.string),
     }
     values = tf.io.parse_single_example(serialized, features)
-    concepts, shape = values[CONCEPTS].values, values[SHAPE]
+    concepts, shape = values[CONCEPTS], values[SHAPE]
     cells = shape[0] * shape[1] + shape[2] * shape[3]
     maps = tf.io.decode_raw(values[MAPS], tf.float16)
-    maps = tf.reshape(maps, tf.stack([2, tf.size(concepts, tf.int64), cells]))
-    return {**schema.parse(serialized), "concepts": concepts, "shape": shape, "maps": maps}
+    return {
+        "encoded": values[schema.ENCODED],
+        "height": values[schema.HEIGHT],
+        "width": values[schema.WIDTH],
+        "concepts": concepts,
+        "shape": shape,
+        "maps": tf.reshape(maps, tf.stack([2, tf.size(concepts, tf.int64), cells])),
+        "labels": values[LABELS],
+    }
 
 
 def maps_of(
@@ -81,32 +111,15 @@ def maps_of(
         float32 [h1, w1] and [h2, w2].
     """
     shape = record["shape"]
-    flat = tf.cast(record["maps"], tf.float32)[tf.cast(flipped, tf.int64), tf.cast(concept, tf.int64)]
+    flat = record["maps"][tf.cast(flipped, tf.int64), tf.cast(concept, tf.int64)]
+    flat = tf.cast(flat, tf.float32)
     first, second = tf.split(flat, tf.stack([shape[0] * shape[1], shape[2] * shape[3]]))
     return tf.reshape(first, shape[:2]), tf.reshape(second, shape[2:])
 
 
-def mask_and_weight(record: dict[str, tf.Tensor], concept: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """What the network shall learn of one concept: the union of its instances, crowds left open.
-
-    Args:
-        record: what `parse` returned.
-        concept: int scalar, the place in "concepts".
-        size: int [2], the photo's height and width.
-
-    Returns:
-        uint8 [H, W, 2]: the mask, 0 or 1, and the weight, 0 where only a crowd of the concept is.
-    """
-    mine = (record["names"] == record["concepts"][concept]) & (record["masks"] != "")
-    mask = _union(tf.boolean_mask(record["masks"], mine & ~record["crowd"]), size)
-    crowd = _union(tf.boolean_mask(record["masks"], mine & record["crowd"]), size)
-    return tf.concat([mask, 1 - crowd * (1 - mask)], axis=2)
-
-
-def _union(pngs: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Instance masks, PNG string [N], as one uint8 [H, W, 1], 0 or 1."""
-    empty = tf.zeros(tf.concat([size, [1]], axis=0), tf.uint8)
-    return tf.minimum(tf.foldl(lambda union, png: union | tf.io.decode_png(png, channels=1), pngs, empty), 1)
+def labels_of(record: dict[str, tf.Tensor], concept: tf.Tensor) -> tf.Tensor:
+    """uint8 [H, W, 1]: MASK, CROWD or 0 at each pixel; `concept` is the place in "concepts"."""
+    return tf.io.decode_png(record["labels"][concept], channels=1)
 
 
 def pairs(records: tf.data.Dataset) -> tf.data.Dataset:

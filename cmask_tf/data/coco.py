@@ -67,11 +67,11 @@ def read_coco(
 def fill_coco(spool: Spool, annotations: Path, images: Path, faults: Faults, ids: Path | None = None) -> None:
     """Reads the photos into a spool; see `read_coco`."""
     path = Path(annotations)
-    names = _fill_categories(path, faults)
-    _fill_images(spool, path, PhotoFinder(images), faults, _Wanted(ids))
-    for where, entry in _entries(path, "annotation"):
+    names = read_categories(path, faults)
+    _fill_images(spool, path, PhotoFinder(images), faults, Wanted(ids))
+    for where, entry in entries(path, "annotation"):
         try:
-            _fill_annotation(spool, path, entry, names, faults, where)
+            fill_annotation(spool, path, entry, names, faults, where)
         except BadRecord as bad:
             faults.skip(bad)
 
@@ -153,7 +153,7 @@ def coco_categories(path: Path) -> dict[str, dict[str, str]]:
         UserError: a broken category, or a level or kind that is none of `sources.LEVELS` and `sources.KINDS`.
     """
     path, found = Path(path), {}
-    for where, category in _entries(path, "category"):
+    for where, category in entries(path, "category"):
         try:
             _, name = parse_category(category, where)
         except BadRecord as bad:
@@ -193,7 +193,7 @@ def load_concept_masks(annotations: Path, images: Path) -> Iterator[tuple[Path, 
 
 
 def _expect_masks(path: Path) -> None:
-    for where, entry in _entries(path, "annotation"):
+    for where, entry in entries(path, "annotation"):
         if not entry.get("segmentation"):
             raise UserError(f"{where}: expected a segmentation")
 
@@ -208,15 +208,20 @@ def _unions(found: Annotations, folder: TemporaryDirectory) -> Iterator[tuple[Pa
             yield photo.image, union
 
 
-def _entries(path: Path, kind: str) -> Iterator[tuple[str, object]]:
+def entries(path: Path, kind: str) -> Iterator[tuple[str, object]]:
     """("file: image 7", entry) of a section."""
     for number, entry in enumerate(json_entries(path, _SECTIONS[kind], "a COCO object"), 1):
         yield fields.place(path, kind, entry, ("id",), number), entry
 
 
-def _fill_categories(path: Path, faults: Faults) -> dict[str, str]:
+def read_categories(path: Path, faults: Faults) -> dict[str, str]:
+    """Category id -> folded name.
+
+    Raises:
+        UserError: the file is not as COCO's are.
+    """
     names: dict[str, str] = {}
-    for where, entry in _entries(path, "category"):
+    for where, entry in entries(path, "category"):
         try:
             category, name = parse_category(entry, where)
             if category in names:
@@ -228,29 +233,45 @@ def _fill_categories(path: Path, faults: Faults) -> dict[str, str]:
     return names
 
 
-def _fill_images(spool: Spool, path: Path, finder: PhotoFinder, faults: Faults, wanted: _Wanted) -> None:
-    for where, entry in _entries(path, "image"):
+def _fill_images(spool: Spool, path: Path, finder: PhotoFinder, faults: Faults, wanted: Wanted) -> None:
+    for where, entry in entries(path, "image"):
         try:
-            key = _key(path, fields.identifier(fields.mapping(entry, where), ("id",), where))
-            if spool.note(key) is not None:
-                raise BadRecord("expected one entry an image id", where)
-            spool.add_note(key, [])  # as long as it has no row its annotations are left out
-            image = parse_image(entry, where)
-            if not wanted.has(image):
-                faults.leave_out("photo that the file of ids does not name", where)
-                continue
-            size = (image.height, image.width)
-            row = add_photo(spool, find_any(finder, image.names, where), image.number, size, where)
-            spool.add_note(key, [row, *size])
-            faults.read()
+            fill_image(spool, path, entry, finder, faults, wanted, where)
         except BadRecord as bad:
             faults.skip(bad)
     wanted.tell(faults)
 
 
-def _fill_annotation(
+def fill_image(
+    spool: Spool, path: Path, entry: object, finder: PhotoFinder, faults: Faults, wanted: Wanted, where: str
+) -> None:
+    """Adds an entry of `images` to a spool.
+
+    Raises:
+        BadRecord: broken, a second one of its id, or without its photo.
+    """
+    key = _key(path, fields.identifier(fields.mapping(entry, where), ("id",), where))
+    if spool.note(key) is not None:
+        raise BadRecord("expected one entry an image id", where)
+    spool.add_note(key, [])  # as long as it has no row its annotations are left out
+    image = parse_image(entry, where)
+    if not wanted.has(image):
+        faults.leave_out("photo that the file of ids does not name", where)
+        return
+    size = (image.height, image.width)
+    row = add_photo(spool, find_any(finder, image.names, where), image.number, size, where)
+    spool.add_note(key, [row, *size])
+    faults.read()
+
+
+def fill_annotation(
     spool: Spool, path: Path, entry: object, names: dict[str, str], faults: Faults, where: str
 ) -> None:
+    """Adds an entry of `annotations` to a spool that has its image; `names` are those of `read_categories`.
+
+    Raises:
+        BadRecord: broken, or of no category or image of the file.
+    """
     entry = fields.mapping(entry, where)
     category = fields.identifier(entry, ("category_id",), where)
     image = fields.identifier(entry, ("image_id",), where)
@@ -285,11 +306,19 @@ def _normalised(box: list[float] | None, height: int, width: int) -> Box | None:
     return (ymin, xmin, ymax, xmax) if ymax > ymin and xmax > xmin else None
 
 
-class _Wanted:
-    """The photos that a file of ids names, a line each by id, file name or its last part; all without one."""
+class Wanted:
+    """The photos that a file of ids names, a line each by id, file name or its last part; all without one.
+
+    Attributes:
+        met: the lines that named a photo so far.
+
+    Raises:
+        UserError: no such file, or nothing in it.
+    """
 
     def __init__(self, ids: Path | None):
         self._lines: dict[str, int] | None = None
+        self.met: set[str] = set()
         if ids is not None:
             self._file = Path(ids)
             try:
@@ -299,7 +328,6 @@ class _Wanted:
             self._lines = {line.strip(): number for number, line in enumerate(lines, 1) if line.strip()}
             if not self._lines:
                 raise UserError(f"{ids}: expected image ids or file names, one a line")
-            self._met: set[str] = set()
 
     def has(self, image: Image) -> bool:
         if self._lines is None:
@@ -307,13 +335,13 @@ class _Wanted:
         names = {name.replace("\\", "/") for name in image.names}
         names |= {name.rpartition("/")[2] for name in names}
         found = ({image.number} | names | {name.rpartition(".")[0] for name in names}) & self._lines.keys()
-        self._met |= found
+        self.met |= found
         return bool(found)
 
     def tell(self, faults: Faults) -> None:
         """Counts the lines that name no image."""
         for line, number in self._lines.items() if self._lines is not None else ():
-            if line not in self._met:
+            if line not in self.met:
                 faults.skip(
                     BadRecord("id of no image in the file", f"{self._file}:{number}", fields.shown(line))
                 )

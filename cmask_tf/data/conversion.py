@@ -94,43 +94,63 @@ def convert(annotated: Annotations, folder: Path, names: Sequence[str], title: s
             ThreadPoolExecutor(threads := os.cpu_count() or 1) as pool,
         ):
             for name, first, end in zip(names, ends, ends[1:], strict=False):
-                state = _finished(folder / name)
+                state = finished(folder / name)
                 if state is None:
                     photos = islice(annotated.items(first), end - first)
-                    encoded = _ahead(pool, _AHEAD * threads, partial(_encode, labels), photos)
-                    state = _write_shard(encoded, folder / name, annotated.faults.strict, bar)
+                    encoded = _ahead(pool, _AHEAD * threads, partial(encode_photo, labels), photos)
+                    state = write_shard(encoded, folder / name, annotated.faults.strict, bar)
                 else:
                     bar.update(end - first)
                 whole.add(state)
         whole.faults.check()
     except UserError:
-        _forget_faulty(folder, names)
+        forget_faulty(folder, names)
         raise
     return whole
 
 
-def _state_file(shard: Path) -> Path:
+def remove_states(folder: Path, names: Sequence[str]) -> None:
+    """Removes the marks of finished shards."""
+    for name in names:
+        state_file(folder / name).unlink(missing_ok=True)
+
+
+def state_file(shard: Path) -> Path:
+    """The mark of a finished shard."""
     return shard.with_name(shard.name + ".json")
 
 
-def _finished(shard: Path) -> dict | None:
+def finished(shard: Path) -> dict | None:
+    """What a shard holds, as `Tally.state` says; None when it is not written to its end."""
     try:
-        state = json.loads(_state_file(shard).read_text(encoding="utf-8"))
+        state = json.loads(state_file(shard).read_text(encoding="utf-8"))
         return state if shard.stat().st_size == state["bytes"] else None
     except (OSError, ValueError):
         return None
 
 
-def _forget_faulty(folder: Path, names: Sequence[str]) -> None:
+def forget_faulty(folder: Path, names: Sequence[str]) -> None:
+    """Removes the marks of the shards that left out bad photos."""
     for name in names:
-        state = _finished(folder / name)
+        state = finished(folder / name)
         if state and state["faults"]["bad"]:
-            _state_file(folder / name).unlink()
+            state_file(folder / name).unlink()
 
 
-def _write_shard(
+def write_shard(
     encoded: Iterable[tuple[Annotated, bytes] | BadRecord], shard: Path, strict: bool, bar: tqdm
 ) -> dict:
+    """Writes one shard and its mark.
+
+    Args:
+        encoded: of `encode_photo`.
+        shard: its path.
+        strict: the first bad photo is an error.
+        bar: moves on by one a photo.
+
+    Returns:
+        What it holds: `Tally.state`, and its size as "bytes".
+    """
     # TensorFlow takes seconds to import: wrong input is told before, and RecordSet does without.
     import tensorflow as tf
 
@@ -149,11 +169,14 @@ def _write_shard(
         raise OSError(error.message) from None
     publish(beside, shard)
     state = tally.state() | {"bytes": shard.stat().st_size}
-    write_json(_state_file(shard), state)
+    write_json(state_file(shard), state)
     return state
 
 
-def _encode(labels: Mapping[str, int], photo: Annotated | BadRecord) -> tuple[Annotated, bytes] | BadRecord:
+def encode_photo(
+    labels: Mapping[str, int], photo: Annotated | BadRecord
+) -> tuple[Annotated, bytes] | BadRecord:
+    """A photo with its serialized record, or what is wrong with it; `labels` are those of `schema.encode`."""
     from cmask_tf.data import schema
 
     if isinstance(photo, BadRecord):
@@ -192,8 +215,8 @@ def read_photo(photo: Annotated) -> bytes:
         encoded = photo.image.read_bytes()
         with Image.open(io.BytesIO(encoded)) as image:
             kind, size = image.format, (image.height, image.width)
-    except UnidentifiedImageError:  # its text has an address in memory, another one in every run
-        raise BadRecord(NO_PHOTO, where) from None
+    except UnidentifiedImageError:  # its text holds an address in memory, another one each time
+        raise BadRecord(NO_PHOTO, where, "of no type that Pillow knows") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes
         raise BadRecord(NO_PHOTO, where, str(error)) from None
     if kind not in _ENDS:

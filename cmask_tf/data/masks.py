@@ -54,33 +54,47 @@ def read_masks(images: Path, masks: Path, work: Path, faults: Faults) -> Annotat
 def fill_masks(spool: Spool, images: Path, masks: Path, faults: Faults) -> None:
     """Adds photos and masks to a spool; see `read_masks`."""
     images, masks = PhotoFinder(images).images, Path(masks)
-    if not masks.is_dir():
-        raise UserError(f"{masks}: no such folder of masks")
-    photos, labels, size_of = _photos(images), _labels(masks), lru_cache(1)(image_size)
-    found = False
-    for path in tqdm(_files(masks), desc="reading masks", unit="mask", delay=2):
-        if path.suffix.lower() != ".png":
-            if path != masks / "labels.txt":
-                faults.leave_out("file that is no PNG", str(path))
-            continue
-        found = True
+    photos, labels, size_of = photo_names(images), read_labels(masks), lru_cache(1)(image_size)
+    for path in tqdm(mask_files(masks, faults), desc="reading masks", unit="mask", delay=2):
         try:
-            stem, concept = _whose(path, masks, photos)
+            stem, concept = whose(path, masks, photos)
             photo = images / photos[stem]
-            size = size_of(photo)
-            named = parse_png(path, concept, labels, size)
+            fill_png(spool, path, photo, concept, labels, size_of(photo), faults)
         except BadRecord as bad:
             faults.skip(bad)
-            continue
-        faults.read()
-        row = spool.photo(photo, stem, size)
-        for name, mask in named:
-            if mask.any():
-                spool.add(row, name, *_encoded(mask))
-            else:
-                faults.leave_out("mask without a pixel", f"{path}: {name}")
-    if not found:
-        raise UserError(f"{masks}: no PNG file in it")
+
+
+def fill_png(
+    spool: Spool,
+    path: Path,
+    photo: Path,
+    concept: str | None,
+    labels: dict[int, str],
+    size: tuple[int, int],
+    faults: Faults,
+) -> None:
+    """Adds a PNG's masks to a spool.
+
+    Args:
+        spool: where to.
+        path: the PNG.
+        photo: whose it is.
+        concept: folded name; None for a label map.
+        labels: of `read_labels`.
+        size: (height, width) of the photo.
+        faults: counts it.
+
+    Raises:
+        BadRecord: as `parse_png`.
+    """
+    named = parse_png(path, concept, labels, size)
+    faults.read()
+    row = spool.photo(photo, photo.stem, size)
+    for name, mask in named:
+        if mask.any():
+            spool.add(row, name, *_encoded(mask))
+        else:
+            faults.leave_out("mask without a pixel", f"{path}: {name}")
 
 
 def parse_png(
@@ -113,14 +127,29 @@ def parse_png(
     return [(labels[value], values == value) for value in present]
 
 
-def _files(masks: Path) -> Iterator[Path]:
+def mask_files(masks: Path, faults: Faults) -> Iterator[Path]:
+    """The PNG files, by name; what else is there is left out.
+
+    Raises:
+        UserError: no such folder, or none in it.
+    """
+    if not masks.is_dir():
+        raise UserError(f"{masks}: no such folder of masks")
+    found = False
     for folder, below, names in os.walk(masks):
         below.sort()
-        yield from (Path(folder, name) for name in sorted(names))
+        for path in (Path(folder, name) for name in sorted(names)):
+            if path.suffix.lower() == ".png":
+                found = True
+                yield path
+            elif path != masks / "labels.txt":
+                faults.leave_out("file that is no PNG", str(path))
+    if not found:
+        raise UserError(f"{masks}: no PNG file in it")
 
 
-def _photos(images: Path) -> dict[str, str | None]:
-    """Stem -> file name; None where two photos have the stem."""
+def photo_names(images: Path) -> dict[str, str | None]:
+    """The photos of a folder: stem -> file name; None where two photos have the stem."""
     photos: dict[str, str | None] = {}
     for path in sorted(images.iterdir()):
         if path.suffix.lower() in PHOTOS:
@@ -128,8 +157,12 @@ def _photos(images: Path) -> dict[str, str | None]:
     return photos
 
 
-def _whose(path: Path, masks: Path, photos: dict[str, str | None]) -> tuple[str, str | None]:
-    """The stem of the photo that a PNG belongs to, and its concept or None."""
+def whose(path: Path, masks: Path, photos: dict[str, str | None]) -> tuple[str, str | None]:
+    """The stem of the photo that a PNG belongs to, and its concept or None.
+
+    Raises:
+        BadRecord: it is no photo's, or of two.
+    """
     below, dot = path.relative_to(masks).parts, path.stem.rpartition(".")
     if len(below) == 2 and below[0] in photos:
         stem, concept = below[0], path.stem
@@ -155,7 +188,12 @@ def _encoded(mask: np.ndarray) -> tuple[tuple[float, float, float, float], bool,
     return (y / height, x / width, (y + h) / height, (x + w) / width), False, encoded["counts"]
 
 
-def _labels(masks: Path) -> dict[int, str]:
+def read_labels(masks: Path) -> dict[int, str]:
+    """Value -> folded name, of labels.txt.
+
+    Raises:
+        UserError: a line of another form.
+    """
     path = masks / "labels.txt"
     labels: dict[int, str] = {}
     for number, line in enumerate(read_text(path).splitlines() if path.exists() else [], 1):

@@ -25,8 +25,9 @@ from cmask_tf.errors import UserError
 from cmask_tf.faults import BadRecord, Faults
 from cmask_tf.vocabulary.text import fold
 
-_BOX = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
-_LABEL = ("ImageID", "LabelName", "Confidence")
+BOX = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax", "IsGroupOf")
+LABEL = ("ImageID", "LabelName", "Confidence")
+_CORNERS = BOX[2:6]
 _MOST = 1 + 1e-6  # what a writer of six decimals may go beyond 1
 _FLAGS = {"0": False, "1": True, "-1": False}  # -1: not known
 _CONFIDENT = 0.5
@@ -77,27 +78,73 @@ def fill_open_images(
 ) -> None:
     """Reads the boxes into a spool; see `read_open_images`."""
     names = read_classes(classes)
-    concepts = _with_ancestors(names, read_hierarchy(hierarchy) if hierarchy else {})
-    photos = _Photos(spool, Path(boxes), PhotoFinder(images))
-    for where, row in _rows(Path(boxes), _BOX, ("IsGroupOf",), faults):
+    concepts = with_ancestors(names, read_hierarchy(hierarchy) if hierarchy else {})
+    photos = Photos(spool, Path(boxes), PhotoFinder(images))
+    for where, row in rows(Path(boxes), BOX, faults):
         try:
-            image, label, box, crowd = _parse_box(row, where)
-            if label not in concepts:
-                raise BadRecord("LabelName is not in the class descriptions", where, fields.shown(label))
-            photo = photos.row(image, where)
+            fill_box(spool, row, concepts, photos, faults, where)
         except BadRecord as bad:
             faults.skip(bad)
-            continue
-        if not photo:
-            faults.leave_out(OF_LEFT_OUT, where)
-        elif box[2] <= box[0] or box[3] <= box[1]:
-            faults.leave_out("box without area", where)
-        else:
-            for name in concepts[label]:
-                spool.add(photo, name, box, crowd)
-            faults.read()
-    if labels is not None:
-        _fill_labels(spool, Path(labels), names, photos, faults)
+    for where, row in rows(Path(labels), LABEL, faults) if labels is not None else ():
+        try:
+            fill_label(spool, row, names, photos, faults, where)
+        except BadRecord as bad:
+            faults.skip(bad)
+
+
+def fill_box(
+    spool: Spool,
+    row: Sequence[str],
+    concepts: Mapping[str, Sequence[str]],
+    photos: Photos,
+    faults: Faults,
+    where: str,
+) -> None:
+    """Adds a row of boxes to a spool.
+
+    Args:
+        spool: where to.
+        row: the fields of `BOX`.
+        concepts: of `with_ancestors`.
+        photos: of this spool.
+        faults: counts it.
+        where: file and line.
+
+    Raises:
+        BadRecord: broken, of an unknown class, or the first of a photo that is not there.
+    """
+    image, label, box, crowd = _parse_box(row, where)
+    if label not in concepts:
+        raise BadRecord("LabelName is not in the class descriptions", where, fields.shown(label))
+    photo = photos.row(image, where)
+    if not photo:
+        faults.leave_out(OF_LEFT_OUT, where)
+    elif box[2] <= box[0] or box[3] <= box[1]:
+        faults.leave_out("box without area", where)
+    else:
+        for name in concepts[label]:
+            spool.add(photo, name, box, crowd)
+        faults.read()
+
+
+def fill_label(
+    spool: Spool, row: Sequence[str], names: Mapping[str, str], photos: Photos, faults: Faults, where: str
+) -> None:
+    """Adds a row of image-level labels (the fields of `LABEL`) to a spool that has the boxes.
+
+    Raises:
+        BadRecord: broken.
+    """
+    image, label, confidence = _parse_label(row, where)
+    if confidence < _CONFIDENT:
+        faults.leave_out("label of a confidence below 0.5 (0: verified absent)", where)
+    elif label not in names:
+        faults.leave_out("label that the class descriptions do not name", where)
+    elif not (photo := photos.known(image)):
+        faults.leave_out("label of a photo without boxes", where)
+    else:
+        spool.add_tag(photo, names[label])
+        faults.read()
 
 
 def parse_row(row: Mapping[str, str], where: str) -> tuple[str, str, Box, bool]:
@@ -106,7 +153,7 @@ def parse_row(row: Mapping[str, str], where: str) -> tuple[str, str, Box, bool]:
     Raises:
         BadRecord: coordinates that are not 0 to 1, the smaller one first; a flag that is not 0, 1 or -1.
     """
-    return _parse_box([*(row.get(key) or "" for key in _BOX), row.get("IsGroupOf", "-1")], where)
+    return _parse_box([*(row.get(key) or "" for key in BOX[:-1]), row.get(BOX[-1], "-1")], where)
 
 
 def parse_label(row: Mapping[str, str], where: str) -> tuple[str, str, float]:
@@ -115,7 +162,7 @@ def parse_label(row: Mapping[str, str], where: str) -> tuple[str, str, float]:
     Raises:
         BadRecord: a confidence that is not 0 to 1.
     """
-    return _parse_label([row.get(key) or "" for key in _LABEL], where)
+    return _parse_label([row.get(key) or "" for key in LABEL], where)
 
 
 def read_classes(classes: Path) -> dict[str, str]:
@@ -164,7 +211,7 @@ def _children(node: dict, path: Path, key: str = "Subcategory") -> list:
     return children
 
 
-def _with_ancestors(names: dict[str, str], ancestors: dict[str, tuple[str, ...]]) -> dict[str, list[str]]:
+def with_ancestors(names: dict[str, str], ancestors: dict[str, tuple[str, ...]]) -> dict[str, list[str]]:
     """LabelName -> the distinct names that its boxes get, its own first."""
     found = {}
     for label, name in names.items():
@@ -173,7 +220,7 @@ def _with_ancestors(names: dict[str, str], ancestors: dict[str, tuple[str, ...]]
     return found
 
 
-class _Photos:
+class Photos:
     """Rows of the spool by ImageID; a photo that is not there is told once."""
 
     def __init__(self, spool: Spool, boxes: Path, finder: PhotoFinder):
@@ -216,45 +263,55 @@ class _Photos:
         return f"{self._boxes} image {image}"
 
 
-def _fill_labels(spool: Spool, path: Path, names: dict[str, str], photos: _Photos, faults: Faults) -> None:
-    for where, row in _rows(path, _LABEL, (), faults):
+class Columns:
+    """Where a CSV file has the columns that are read.
+
+    Args:
+        path: the file.
+        head: its heading.
+        columns: `BOX` or `LABEL`.
+
+    Raises:
+        UserError: one of them is missing; IsGroupOf may be.
+    """
+
+    def __init__(self, path: Path, head: Sequence[str], columns: tuple[str, ...]):
+        head = [column.strip() for column in head]
+        optional = {"IsGroupOf"}
+        missing = [column for column in columns if column not in head and column not in optional]
+        if missing:
+            raise UserError(f"{path}:1: expected the columns of Open Images; {', '.join(missing)} is missing")
+        at = [head.index(column) if column in head else len(head) for column in columns]
+        self._pick, self._width, self._padded = itemgetter(*at), len(head), max(at) == len(head)
+
+    def of(self, row: Sequence[str], where: str) -> Sequence[str]:
+        """The columns' fields in a row; IsGroupOf is "-1" where the file does not have it.
+
+        Args:
+            row: all its fields.
+            where: file and line.
+
+        Raises:
+            BadRecord: it is no row of this file.
+        """
+        if row[-1].endswith(("\n", "\r")):
+            raise BadRecord("a quote that is not closed on its line", where)
+        if len(row) != self._width:
+            raise BadRecord("a row has another number of columns than the heading", where, f"{len(row)}")
+        return self._pick([*row, "-1"] if self._padded else row)
+
+
+def rows(path: Path, columns: tuple[str, ...], faults: Faults) -> Iterator[tuple[str, Sequence[str]]]:
+    """("file:line", fields of the columns in their order)."""
+    lines = csv_rows(path)
+    _, head = next(lines, (1, []))
+    found = Columns(path, head, columns)
+    for line, row in lines:
+        where = f"{path}:{line}"
         try:
-            image, label, confidence = _parse_label(row, where)
+            yield where, found.of(row, where)
         except BadRecord as bad:
             faults.skip(bad)
-            continue
-        if confidence < _CONFIDENT:
-            faults.leave_out("label of a confidence below 0.5 (0: verified absent)", where)
-        elif label not in names:
-            faults.leave_out("label that the class descriptions do not name", where)
-        elif not (photo := photos.known(image)):
-            faults.leave_out("label of a photo without boxes", where)
-        else:
-            spool.add_tag(photo, names[label])
-            faults.read()
-
-
-def _rows(
-    path: Path, columns: tuple[str, ...], optional: tuple[str, ...], faults: Faults
-) -> Iterator[tuple[str, Sequence[str]]]:
-    """("file:line", fields of the columns in their order); an optional column that is not there is "-1"."""
-    rows = csv_rows(path)
-    _, head = next(rows, (1, []))
-    head = [column.strip() for column in head]
-    missing = [column for column in columns if column not in head]
-    if missing:
-        raise UserError(f"{path}:1: expected the columns of Open Images; {', '.join(missing)} is missing")
-    at = [head.index(column) if column in head else len(head) for column in (*columns, *optional)]
-    pick, width, padded = itemgetter(*at), len(head), max(at) == len(head)
-    for line, row in rows:
-        where = f"{path}:{line}"
-        if row[-1].endswith(("\n", "\r")):
-            faults.skip(BadRecord("a quote that is not closed on its line", where))
-        elif len(row) != width:
-            found = f"{len(row)}"
-            faults.skip(BadRecord("a row has another number of columns than the heading", where, found))
-        else:
-            yield where, pick([*row, "-1"] if padded else row)
 
 
 def _parse_box(row: Sequence[str], where: str) -> tuple[str, str, Box, bool]:
@@ -262,9 +319,9 @@ def _parse_box(row: Sequence[str], where: str) -> tuple[str, str, Box, bool]:
     try:
         xmin, xmax, ymin, ymax = map(float, corners)
     except ValueError as error:
-        raise BadRecord(f"expected numbers in {', '.join(_BOX[2:])}", where, str(error)) from None
+        raise BadRecord(f"expected numbers in {', '.join(_CORNERS)}", where, str(error)) from None
     if not (0 <= xmin <= xmax <= _MOST and 0 <= ymin <= ymax <= _MOST):  # not a number fails too
-        for corner, value in zip(_BOX[2:], (xmin, xmax, ymin, ymax), strict=True):
+        for corner, value in zip(_CORNERS, (xmin, xmax, ymin, ymax), strict=True):
             if not 0 <= value <= _MOST:
                 raise BadRecord("expected 0 to 1 (normalised), not pixels", where, f"{corner} is {value:g}")
         raise BadRecord("expected XMin <= XMax and YMin <= YMax", where)

@@ -2,8 +2,10 @@
 
 Every pipeline is a function of (seed, epoch), and of TensorFlow's global seed if one is set: the order
 of the files, the shuffling and each example's augmentation follow from them and from the example's place
-in that order, not from the batch size, the parallelism or what ran before. `skip` batches are passed
-over before anything is decoded, so a run that is taken up again sees exactly what it would have seen.
+in that order, not from the batch size, the parallelism, the hosts or what ran before. `skip` batches are
+passed over before anything is decoded, so a run that is taken up again sees exactly what it would have
+seen. With `deterministic=False` a slow photo does not hold up the others: examples may then change places
+with close neighbours, and their augmentation goes with them.
 
 Nothing is filtered: an example without a usable concept or tag stays, with all ids -1, so that
 `steps` is exact. The last batch of an epoch may be smaller.
@@ -12,24 +14,17 @@ Nothing is filtered: an example without a usable concept or tag stays, with all 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
-import numpy as np
 import tensorflow as tf
 
 from cmask_tf import geometry
 from cmask_tf.data import attention_records, augment, schema
+from cmask_tf.data.order import Order, Records, decoded, ordered, serialized
 
-SHUFFLE = 4096  # serialized examples that are held for shuffling
 _READY = 4  # batches that wait for a trainer
 _PADDING = -1
+_MARGIN = 2  # pixels: chroma is interpolated between neighbours, which a JPEG's crop has to include
 Example = dict[str, tf.Tensor]
-
-
-class Records(Protocol):
-    """Where examples come from; `records.RecordSet` is one."""
-
-    files: Sequence[str]
 
 
 def steps(count: int, batch: int) -> int:
@@ -42,11 +37,7 @@ def embedding_batches(
     spelling: Mapping[str, int],
     size: int,
     batch: int,
-    *,
-    seed: int,
-    epoch: int,
-    skip: int = 0,
-    train: bool = True,
+    **order,
 ) -> tf.data.Dataset:
     """Batches for Stage 1 (4.1).
 
@@ -55,25 +46,21 @@ def embedding_batches(
         spelling: vocabulary index of each folded name; tags that are not in it are dropped.
         size: side of the square photo, S.
         batch: photos per batch, B.
-        seed: of the run.
-        epoch: counted from 0.
-        skip: batches to pass over.
-        train: shuffle and augment.
+        order: the fields of `order.Order`.
 
     Returns:
         Batches of "image" float32 [B, S, S, 3] in 0..255 and "tags" int32 [B, T], vocabulary indices,
         each once per photo, padded with -1, T at least 1.
     """
-    table = name_table(spelling)
+    table, order = name_table(spelling), Order(**order)
 
-    def example(index: tf.Tensor, serialized: tf.Tensor) -> Example:
-        record = schema.parse(serialized)
-        seeds = _seeds(seed, epoch, index)
-        view = augment.view(decode_photo(record["encoded"]), seeds, train)
-        return {"image": _finish(view.image, size, seeds, train), "tags": _known(table, record["tags"])}
+    def example(index: tf.Tensor, one: tf.Tensor) -> Example:
+        record = schema.parse(one)
+        photo = _Photo(record, order, index)
+        return {"image": photo.image(size), "tags": _known(table, record["tags"])}
 
-    order = _order(_serialized(records, seed, epoch, train), seed, epoch, skip * batch, train)
-    return _padded(order, example, batch, {"image": [size, size, 3], "tags": [None]})
+    shapes = {"image": [size, size, 3], "tags": [None]}
+    return _batches(serialized(records, order), example, order, batch, shapes)
 
 
 def refinement_batches(
@@ -82,11 +69,7 @@ def refinement_batches(
     size: int,
     stride: int,
     batch: int,
-    *,
-    seed: int,
-    epoch: int,
-    skip: int = 0,
-    train: bool = True,
+    **order,
 ) -> tf.data.Dataset:
     """Batches for Stage 2 (4.2). Crowd objects and names that are not trained are left out.
 
@@ -96,50 +79,40 @@ def refinement_batches(
         size: side of the square photo, S.
         stride: of the maps; h = w = S / stride, rounded up.
         batch: photos per batch, B.
-        seed: of the run.
-        epoch: counted from 0.
-        skip: batches to pass over.
-        train: shuffle and augment.
+        order: the fields of `order.Order`.
 
     Returns:
         Batches of "image" float32 [B, S, S, 3] in 0..255; "concepts" int32 [B, A], trained indices, each
         once per photo, padded with -1, A at least 1; "targets" float32 [B, h, w, A], G of these
         concepts, 0 or 1; "tags" int32 [B, T] like "concepts".
     """
-    table, grid = name_table(trained), steps(size, stride)
+    table, grid, order = name_table(trained), steps(size, stride), Order(**order)
 
-    def example(index: tf.Tensor, serialized: tf.Tensor) -> Example:
-        record = schema.parse(serialized)
-        seeds = _seeds(seed, epoch, index)
-        view = augment.view(decode_photo(record["encoded"]), seeds, train)
-        boxes = tf.where(view.flipped, augment.flip_boxes(record["boxes"]), record["boxes"])
-        boxes, visible = augment.crop_boxes(boxes, view.window)
+    def example(index: tf.Tensor, one: tf.Tensor) -> Example:
+        record = schema.parse(one)
+        photo = _Photo(record, order, index)
+        boxes, visible = photo.boxes(record["boxes"])
         ids = table.lookup(record["names"])
         used = visible & (ids >= 0) & ~record["crowd"]
         concepts, slots = tf.unique(tf.boolean_mask(ids, used))
         columns = tf.maximum(tf.size(concepts), 1)
         return {
-            "image": _finish(view.image, size, seeds, train),
+            "image": photo.image(size),
             "concepts": _at_least_one(concepts),
             "targets": geometry.boxes_to_grid(tf.boolean_mask(boxes, used), slots, columns, grid, grid),
             "tags": _known(table, record["tags"]),
         }
 
-    order = _order(_serialized(records, seed, epoch, train), seed, epoch, skip * batch, train)
     shapes = {"image": [size, size, 3], "concepts": [None], "targets": [grid, grid, None], "tags": [None]}
-    return _padded(order, example, batch, shapes)
+    return _batches(serialized(records, order), example, order, batch, shapes)
 
 
 def segmentation_batches(
     records: Records,
     size: int,
     batch: int,
-    *,
-    seed: int,
-    epoch: int,
-    skip: int = 0,
-    train: bool = True,
     noise: float = 0.0,
+    **order,
 ) -> tf.data.Dataset:
     """Batches for Stage 3 (4.3): one example per (photo, concept) of the attention records.
 
@@ -149,37 +122,32 @@ def segmentation_batches(
         records: attention records; `attention_records.count_pairs` counts their examples.
         size: side of the square photo, S.
         batch: examples per batch, B.
-        seed: of the run.
-        epoch: counted from 0.
-        skip: batches to pass over.
-        train: shuffle and augment.
         noise: standard deviation of the smooth noise that training adds to the attention in [0, 1].
+        order: the fields of `order.Order`.
 
     Returns:
         Batches of "image" float32 [B, S, S, 3] in 0..255; "attention" float32 [B, S, S, 2], each scale
         min-max normalised; "mask" and "weight" float32 [B, S, S, 1], 0 or 1.
     """
 
-    def example(index: tf.Tensor, pair: tuple[tf.Tensor, tf.Tensor]) -> Example:
-        serialized, place = pair
-        record = attention_records.parse(serialized)
-        seeds = _seeds(seed, epoch, index)
-        image = decode_photo(record["encoded"])
-        planes = attention_records.mask_and_weight(record, place, tf.shape(image)[:2])
-        view = augment.view(image, seeds, train, planes)
-        attention = _attention(attention_records.maps_of(record, place, view.flipped), view.window, size)
-        if train:
-            attention += augment.smooth_noise(seeds[3], size, 2, noise)
-            attention = geometry.min_max(attention, (0, 1))
-        mask, weight = tf.split(tf.cast(geometry.resize_labels(view.planes, size), tf.float32), 2, axis=2)
-        image = _finish(view.image, size, seeds, train)
-        return {"image": image, "attention": attention, "mask": mask, "weight": weight}
+    order = Order(**order)
 
-    serialized = attention_records.pairs(_serialized(records, seed, epoch, train))
-    order = _order(serialized, seed, epoch, skip * batch, train)
+    def example(index: tf.Tensor, pair: tuple[tf.Tensor, tf.Tensor]) -> Example:
+        one, place = pair
+        record = attention_records.parse(one)
+        labels = attention_records.labels_of(record, place)
+        photo = _Photo(record, order, index, labels == attention_records.MASK)
+        flipped = photo.cut.flipped if order.train else tf.constant(False)
+        attention = photo.attention(attention_records.maps_of(record, place, flipped), size, noise)
+        labels = geometry.resize_labels(photo.planes(labels), size)
+        mask, open_ = labels == attention_records.MASK, labels == attention_records.CROWD
+        planes = {"mask": tf.cast(mask, tf.float32), "weight": 1.0 - tf.cast(open_, tf.float32)}
+        return {"image": photo.image(size), "attention": attention, **planes}
+
+    pairs = attention_records.pairs(serialized(records, order))
     shapes = {"image": [size, size, 3], "attention": [size, size, 2]}
     shapes |= {"mask": [size, size, 1], "weight": [size, size, 1]}
-    return _padded(order, example, batch, shapes)
+    return _batches(pairs, example, order, batch, shapes)
 
 
 def photo_batches(records: Records, sizes: Sequence[int], batch: int, *, skip: int = 0) -> tf.data.Dataset:
@@ -189,75 +157,107 @@ def photo_batches(records: Records, sizes: Sequence[int], batch: int, *, skip: i
         Batches of "image_S" float32 [B, S, S, 3] in 0..255 for each S of `sizes`, and "serialized" [B].
     """
 
-    def example(_: tf.Tensor, serialized: tf.Tensor) -> Example:
-        image = decode_photo(schema.parse(serialized)["encoded"])
+    order = Order(0, 0, skip, train=False)
+
+    def example(_: tf.Tensor, one: tf.Tensor) -> Example:
+        image = decode_photo(schema.parse(one)["encoded"])
         images = {f"image_{size}": geometry.resize_image(image, size) for size in sizes}
-        return {**images, "serialized": serialized}
+        return {**images, "serialized": one}
 
-    order = _order(_serialized(records, 0, 0, False), 0, 0, skip * batch, False)
-    return _padded(order, example, batch, {f"image_{s}": [s, s, 3] for s in sizes} | {"serialized": []})
+    shapes = {f"image_{s}": [s, s, 3] for s in sizes} | {"serialized": []}
+    return _batches(serialized(records, order), example, order, batch, shapes)
 
 
-def decode_photo(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes JPEG or PNG bytes to uint8 RGB [H, W, 3] as `imageio.read_image` does, but for EXIF."""
+def decode_photo(encoded: tf.Tensor, window: tf.Tensor | None = None) -> tf.Tensor:
+    """Decodes JPEG or PNG bytes as `imageio.read_image` does, but for EXIF.
+
+    Args:
+        encoded: string [].
+        window: int32 [4] (top, left, rows, columns): what to decode of it. The pixels are those of the
+            whole photo; a JPEG is not decoded below it, nor on its left and right.
+
+    Returns:
+        uint8 RGB [H, W, 3].
+    """
 
     def png() -> tf.Tensor:
         pixels = tf.cast(tf.io.decode_png(encoded, channels=4), tf.float32)
         alpha = pixels[..., 3:] / 255
-        return tf.cast(tf.round(pixels[..., :3] * alpha + 255 * (1 - alpha)), tf.uint8)
+        pixels = tf.cast(tf.round(pixels[..., :3] * alpha + 255 * (1 - alpha)), tf.uint8)
+        return pixels if window is None else augment.crop(pixels, window)
 
     def jpeg() -> tf.Tensor:
-        return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+        exact = {"channels": 3, "dct_method": "INTEGER_ACCURATE"}
+        if window is None:
+            return tf.io.decode_jpeg(encoded, **exact)
+        start = tf.maximum(window[:2] - _MARGIN, 0)
+        end = tf.minimum(window[:2] + window[2:] + _MARGIN, tf.image.extract_jpeg_shape(encoded)[:2])
+        pixels = tf.image.decode_and_crop_jpeg(encoded, tf.concat([start, end - start], axis=0), **exact)
+        return augment.crop(pixels, tf.concat([window[:2] - start, window[2:]], axis=0))
 
     return tf.ensure_shape(tf.cond(tf.io.is_jpeg(encoded), jpeg, png), [None, None, 3])
 
 
-def _finish(image: tf.Tensor, size: int, seeds: tf.Tensor, train: bool) -> tf.Tensor:
-    image = geometry.resize_image(image, size)
-    return augment.jitter(image, seeds[2]) if train else image
+class _Photo:
+    """The photo of an example, and what lies over it; whole, or in training cut, mirrored and lit."""
+
+    def __init__(self, record: Example, order: Order, index: tf.Tensor, mask: tf.Tensor | None = None):
+        """Args:
+        record: has "encoded", "height" and "width".
+        order: the pass.
+        index: of the example in the epoch.
+        mask: bool [H, W, 1] of which a crop has to keep a part.
+        """
+        self._encoded, self._train = record["encoded"], order.train
+        if order.train:
+            self._seed = augment.example_seed(order.seed, order.epoch, index)
+            self._drawn = augment.draws(self._seed)
+            height, width = (tf.cast(record[side], tf.int32) for side in ("height", "width"))
+            self.cut = augment.draw_cut(self._drawn, height, width, mask)
+
+    def image(self, size: int) -> tf.Tensor:
+        """float32 [size, size, 3], 0 to 255."""
+        if not self._train:
+            return geometry.resize_image(decode_photo(self._encoded), size)
+        image = geometry.resize_image(decode_photo(self._encoded, self.cut.pixels), size)
+        return augment.jitter(augment.mirror(image, self.cut.flipped), self._drawn[5:])
+
+    def planes(self, planes: tf.Tensor) -> tf.Tensor:
+        """Cuts [H, W, P] out like the photo."""
+        if not self._train:
+            return planes
+        return augment.mirror(augment.crop(planes, self.cut.pixels), self.cut.flipped)
+
+    def boxes(self, boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Boxes float32 [N, 4] as seen, and bool [N]: which of them are."""
+        if not self._train:
+            return boxes, tf.fill([tf.shape(boxes)[0]], True)
+        boxes = tf.where(self.cut.flipped, augment.flip_boxes(boxes), boxes)
+        return augment.crop_boxes(boxes, self.cut.window)
+
+    def attention(self, maps: tuple[tf.Tensor, tf.Tensor], size: int, noise: float) -> tf.Tensor:
+        """Two raw maps [h, w], normalised, cut to what is seen: float32 [size, size, 2]."""
+        window = self.cut.window if self._train else tf.constant([0.0, 0.0, 1.0, 1.0])
+        seen = tf.stack([geometry.crop_maps(geometry.min_max(m, (0, 1)), window, size) for m in maps])
+        if self._train:
+            if noise:
+                seen += augment.smooth_noise(self._seed, size, 2, noise)
+            seen = geometry.min_max(seen, (1, 2))
+        return tf.transpose(seen, (1, 2, 0))
 
 
-def _seeds(seed: int, epoch: int, index: tf.Tensor) -> tf.Tensor:
-    """int [4, 2]: for the flip, the crop, the light and the noise."""
-    return tf.random.split(augment.example_seed(seed, epoch, index), 4)
-
-
-def _attention(maps: tuple[tf.Tensor, tf.Tensor], window: tf.Tensor, size: int) -> tf.Tensor:
-    """Two raw maps [h, w], normalised, then cut to the window: float32 [size, size, 2]."""
-    stretched = [geometry.min_max(m, (0, 1))[..., tf.newaxis] for m in maps]
-    return tf.concat([geometry.crop_maps(m, window, size) for m in stretched], axis=2)
-
-
-def _serialized(records: Records, seed: int, epoch: int, train: bool) -> tf.data.Dataset:
-    """Serialized examples; for training the files are taken in another order every epoch, and in turns."""
-    files = list(records.files)
-    if not train:
-        return tf.data.TFRecordDataset(files)
-    np.random.default_rng([seed, epoch]).shuffle(files)
-    dataset = tf.data.Dataset.from_tensor_slices(files)
-    return dataset.interleave(tf.data.TFRecordDataset, cycle_length=4, block_length=16)
-
-
-def _order(examples: tf.data.Dataset, seed: int, epoch: int, skip: int, train: bool) -> tf.data.Dataset:
-    """(index in the epoch, example) from the `skip`-th example on."""
-    if train:
-        derived = int(np.random.default_rng([seed, epoch, 1]).integers(2**31))
-        examples = examples.shuffle(SHUFFLE, seed=derived, reshuffle_each_iteration=False)
-    return examples.enumerate().skip(skip)
-
-
-def _padded(
-    order: tf.data.Dataset, example: Callable, batch: int, shapes: dict[str, list]
+def _batches(
+    examples: tf.data.Dataset, example: Callable, order: Order, batch: int, shapes: dict[str, list]
 ) -> tf.data.Dataset:
-    """Decodes in parallel, in order, and joins to batches; ids are padded with -1, the rest with 0."""
+    """Orders, decodes, joins to batches; ids are padded with -1, the rest with 0."""
     values = {"concepts": _PADDING, "tags": _PADDING, "serialized": ""}
-    decoded = order.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     padding = {name: values.get(name, 0.0) for name in shapes}
+    batches = decoded(ordered(examples, order, batch), example, order, batch, shapes, padding)
     # Left to tune themselves, pipelines hold a trainer up for seconds at the end of an epoch: in TensorFlow
-    # 2.20 an iterator's destruction waits for its tuning thread. Without it AUTOTUNE means one call a core.
+    # 2.20 an iterator's destruction waits for its tuning thread, with every tuning algorithm.
     options = tf.data.Options()
     options.autotune.enabled = False
-    return decoded.padded_batch(batch, shapes, padding).prefetch(_READY).with_options(options)
+    return batches.prefetch(_READY).with_options(options)
 
 
 def name_table(indices: Mapping[str, int]) -> tf.lookup.StaticHashTable:

@@ -25,7 +25,7 @@ from cmask_tf.faults import Faults
 INDEX = "dataset.json"
 CHECK = "check.png"
 SHARD_PHOTOS = 1000  # about 100 MB of web photos
-_FILES = (INDEX, REPORT, CHECK, "records-*.tfrecord")
+FILES = (INDEX, REPORT, CHECK, "records-*.tfrecord")
 
 
 @dataclass(frozen=True)
@@ -132,14 +132,27 @@ def write(
     if shards is not None and shards < 1:
         raise UserError(f"--shards {shards}: expected 1 or more")
     claim = inputs | {"source": source, "strict": strict, "shards": shards}
-    with claimed(out, _FILES, claim) as folder:
+    with claimed(out, FILES, claim) as folder:
         annotated = _read(read, folder, Faults(strict), source or str(out))
-        count = shards or -(-annotated.total // SHARD_PHOTOS)
-        names = [f"records-{shard:05d}-of-{count:05d}.tfrecord" for shard in range(count)]
-        summary = _summary(annotated, conversion.convert(annotated, folder, names, source), names, source)
-        write_json(folder / INDEX, asdict(summary), indent=1)
-        (folder / REPORT).write_text(markdown(asdict(summary)), encoding="utf-8")
-        clear(folder, keep=(CLAIM, INDEX, REPORT, *names))
+        names = shard_names(annotated.total, shards)
+        whole = conversion.convert(annotated, folder, names, source)
+        return describe(folder, annotated, whole, names, source)
+
+
+def shard_names(photos: int, shards: int | None) -> list[str]:
+    """File names of a set's shards; by default one for a thousand photos."""
+    count = shards or -(-photos // SHARD_PHOTOS)
+    return [f"records-{shard:05d}-of-{count:05d}.tfrecord" for shard in range(count)]
+
+
+def describe(
+    folder: Path, annotated: Annotations, whole: conversion.Tally, names: list[str], source: str
+) -> Summary:
+    """Writes dataset.json and report.md beside a set's shards, and removes what else is there."""
+    summary = _summary(annotated, whole, names, source)
+    write_json(folder / INDEX, asdict(summary), indent=1)
+    (folder / REPORT).write_text(markdown(asdict(summary)), encoding="utf-8")
+    clear(folder, keep=(CLAIM, INDEX, REPORT, *names))
     return summary
 
 

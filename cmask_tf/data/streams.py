@@ -55,9 +55,8 @@ def json_entries(path: Path, key: str | None = None, what: str = "an object") ->
 def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line number, fields) of every line with anything in it, the heading too.
 
-    A row is a line: a quote that is not closed on it ends there, with the line's own end in the last field,
-    and does not swallow the rows behind it. Bytes that are not UTF-8 come as lone surrogates, so that one bad
-    line does not end the file.
+    A row is a line: a quote that is not closed does not swallow the rows behind it. Bytes that are not UTF-8
+    come as lone surrogates, so that one bad line does not end the file.
 
     Raises:
         UserError: no such file, or not CSV.
@@ -65,13 +64,20 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     with _opened(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
         for number, line in enumerate(text, 1):
-            bare = line.rstrip("\r\n")
-            if not bare:
-                continue
             try:
-                yield number, next(csv.reader((line,))) if '"' in bare else bare.split(",")
+                row = csv_fields(line)
             except csv.Error as error:
                 raise UserError(f"{path}:{number}: not a CSV file ({error})") from None
+            if row:
+                yield number, row
+
+
+def csv_fields(line: str) -> list[str]:
+    """The fields of a line of CSV, none of an empty one; a quote that is not closed keeps the line's end."""
+    bare = line.rstrip("\r\n")
+    if '"' in bare or "\r" in bare:
+        return next(csv.reader((line,)))
+    return bare.split(",") if bare else []
 
 
 class _Counted(io.RawIOBase):

@@ -74,22 +74,40 @@ def read_tags(tags: Path, images: Path, work: Path, faults: Faults, folded: bool
 
 def fill_tags(spool: Spool, tags: Path, images: Path, faults: Faults, folded: bool = True) -> None:
     """Adds photos and tags to a spool; see `read_tags`."""
+    finder = checked_finder(tags, images)
+    for line in tag_lines(tags, faults, folded):
+        try:
+            fill_line(spool, line, finder, faults)
+        except BadRecord as bad:
+            faults.skip(bad)
+
+
+def checked_finder(tags: Path, images: Path) -> PhotoFinder:
+    """Finds the photos that `tags` names.
+
+    Raises:
+        UserError: no such folder of photos, or class folders that are not it.
+    """
     tags, finder = Path(tags), PhotoFinder(images)
     if tags.is_dir() and not tags.samefile(finder.images):
         raise UserError(f"{tags}: class folders are the folders of photos; expected --images {tags}")
-    for line in tag_lines(tags, faults, folded):
-        try:
-            path = finder.find(line.image, line.where)
-        except BadRecord as bad:
-            faults.skip(bad)
-            continue
-        faults.read()
-        if spool.has_photo(path) is not None:
-            faults.leave_out("second line for a photo", f"{line.where}: {line.image}")
-            continue
-        photo = spool.photo(path, path.relative_to(finder.images).with_suffix("").as_posix())
-        for tag in line.tags:
-            spool.add_tag(photo, tag)
+    return finder
+
+
+def fill_line(spool: Spool, line: TagLine, finder: PhotoFinder, faults: Faults) -> None:
+    """Adds a photo and its tags to a spool.
+
+    Raises:
+        BadRecord: the photo is not there.
+    """
+    path = finder.find(line.image, line.where)
+    faults.read()
+    if spool.has_photo(path) is not None:
+        faults.leave_out("second line for a photo", f"{line.where}: {line.image}")
+        return
+    photo = spool.photo(path, path.relative_to(finder.images).with_suffix("").as_posix())
+    for tag in line.tags:
+        spool.add_tag(photo, tag)
 
 
 def tag_lines(tags: Path, faults: Faults, folded: bool = True) -> Iterator[TagLine]:

@@ -20,7 +20,7 @@ from cmask_tf.errors import UserError
 from cmask_tf.faults import BadRecord, Faults
 from cmask_tf.vocabulary.text import fold
 
-_IDS = ("image_id", "id")
+IDS = ("image_id", "id")
 
 
 @dataclass(frozen=True)
@@ -63,21 +63,36 @@ def fill_visual_genome(
     canonical = read_aliases(aliases) if aliases else {}
     _fill_sizes(spool, image_data, faults)
     for number, record in enumerate(json_entries(objects), 1):
-        where = fields.place(objects, "image", record, _IDS, number)
+        where = fields.place(objects, "image", record, IDS, number)
         try:
-            things = parse_objects(record, where)
+            fill_record(spool, record, image_data, finder, canonical, faults, where)
         except BadRecord as bad:
             faults.skip(bad)
-            continue
-        try:
-            photo = _photo(spool, record, image_data, finder, where)
-        except BadRecord as bad:
-            faults.skip(bad)
-            for thing in things:
-                faults.leave_out(OF_LEFT_OUT, thing.where)
-        else:
-            for thing in things:
-                _fill_thing(spool, photo, thing, canonical, faults)
+
+
+def fill_record(
+    spool: Spool,
+    record: object,
+    image_data: Path,
+    finder: PhotoFinder,
+    canonical: dict[str, str],
+    faults: Faults,
+    where: str,
+) -> None:
+    """Adds a record of objects.json to a spool that has its size; `canonical` is of `read_aliases`.
+
+    Raises:
+        BadRecord: broken, or its photo or size is not there: its objects are left out.
+    """
+    things = parse_objects(record, where)
+    try:
+        photo = _photo(spool, record, image_data, finder, where)
+    except BadRecord:
+        for thing in things:
+            faults.leave_out(OF_LEFT_OUT, thing.where)
+        raise
+    for thing in things:
+        _fill_thing(spool, photo, thing, canonical, faults)
 
 
 def parse_size(record: object, where: str) -> tuple[str, str, int, int]:
@@ -87,7 +102,7 @@ def parse_size(record: object, where: str) -> tuple[str, str, int, int]:
         BadRecord: it has no id or no size.
     """
     record = fields.mapping(record, where)
-    number = fields.identifier(record, _IDS, where)
+    number = fields.identifier(record, IDS, where)
     height, width = fields.size(record, where)
     url = f"{number}.jpg" if record.get("url") is None else fields.text(record["url"], "url", where)
     return number, url, height, width
@@ -100,7 +115,7 @@ def parse_objects(record: object, where: str) -> list[Thing | BadRecord]:
         BadRecord: the record has no id, or no objects.
     """
     record = fields.mapping(record, where)
-    fields.identifier(record, _IDS, where)
+    fields.identifier(record, IDS, where)
     things = record.get("objects")
     if isinstance(things, dict):
         things = list(things.values())
@@ -166,21 +181,28 @@ def read_aliases(path: Path) -> dict[str, str]:
 def _fill_sizes(spool: Spool, path: Path, faults: Faults) -> None:
     for number, record in enumerate(json_entries(path), 1):
         try:
-            where = fields.place(path, "image", record, _IDS, number)
-            image, *photo = parse_size(record, where)
-            if spool.note(_key(path, image)) is not None:
-                raise BadRecord("expected one entry an image id", where)
+            fill_size(spool, path, record, fields.place(path, "image", record, IDS, number))
         except BadRecord as bad:
             faults.skip(bad)
-        else:
-            spool.add_note(_key(path, image), photo)
+
+
+def fill_size(spool: Spool, path: Path, record: object, where: str) -> None:
+    """Adds a record of image_data.json to a spool.
+
+    Raises:
+        BadRecord: broken, or a second one of its id.
+    """
+    image, *photo = parse_size(record, where)
+    if spool.note(_key(path, image)) is not None:
+        raise BadRecord("expected one entry an image id", where)
+    spool.add_note(_key(path, image), photo)
 
 
 def _photo(
     spool: Spool, record: dict, image_data: Path, finder: PhotoFinder, where: str
 ) -> tuple[int, int, int]:
     """(row, height, width) of a record's photo; the row is looked up once."""
-    number = fields.identifier(record, _IDS, where)
+    number = fields.identifier(record, IDS, where)
     key = _key(image_data, number)
     known = spool.note(key)
     if known is None:

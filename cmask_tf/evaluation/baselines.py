@@ -82,7 +82,8 @@ def _examples(
 
 
 def _box_unions(row: dict, table: tf.lookup.StaticHashTable) -> tuple[tf.Tensor, tf.Tensor]:
-    """Vocabulary indices int32 [A] of a record's concepts and the unions of their boxes bool [A, GRID, GRID]."""
+    """Vocabulary indices int32 [A] of a record's concepts and the unions of their boxes
+    bool [A, GRID, GRID]."""
     ids = table.lookup(row["names"])
     known = ids >= 0
     concepts, slots = tf.unique(tf.boolean_mask(ids, known))

@@ -3,10 +3,8 @@
 A concept q with boxes or masks uses its refined map. One with image-level tags alone uses
 theta * q + (1 - theta) * p, where p is the nearest concept with boxes. A word outside the trained concepts
 has no refined map: its coarse map (Eqn. 1), clipped at 0, takes the place of q, with a theta of its own. Both
-maps are stretched to [0, 1] before they are mixed. `mixing.json` holds p(q) by name and both thetas.
-
-Beyond the paper: "nearest" is by the cosine of word vectors ("pmi"), or by second-order similarity
-("second_order"), which finds substitutes instead of companions.
+maps are stretched to [0, 1] before they are mixed. `mixing.json` (see `neighbour_table`) holds p(q) by name
+and both thetas.
 """
 
 from __future__ import annotations
@@ -19,50 +17,12 @@ import tensorflow as tf
 
 from cmask_tf import geometry
 from cmask_tf.errors import UserError
+from cmask_tf.models.neighbour_table import BOXED, entries_of
 from cmask_tf.models.verification import threshold_table
-from cmask_tf.vocabulary import neighbours as nearest
 from cmask_tf.vocabulary.artefact import Vocabulary
-from cmask_tf.vocabulary.pmi import log_ratios
+from cmask_tf.vocabulary.neighbours import second_order_rows
 
 DIRECT, REFINED, COARSE = 0, 1, 2  # which map stands for q, and whether it is mixed
-BOXED = ("mask", "box")
-DEFAULT_THETA = {"image": 0.5, "zero": 0.5}
-
-
-def build_mixing(vocabulary: Vocabulary, concepts: Sequence[dict], neighbours: str) -> dict:
-    """The contents of `mixing.json`: the nearest box-supervised concept p of every other word q.
-
-    Args:
-        vocabulary: all words, trained or not.
-        concepts: the trained concepts in order, [{"name", "level"}].
-        neighbours: "pmi" or "second_order".
-
-    Returns:
-        {"neighbours", "theta": {"image", "zero"}, "p": {name q: name p}}; p is empty without boxes.
-    """
-    entries = _entries(vocabulary, concepts)
-    boxed = {entry for entry, c in zip(entries, concepts, strict=True) if c["level"] in BOXED}
-    candidates = np.array(sorted(boxed), np.int64)
-    rows = np.array([i for i in range(len(vocabulary)) if i not in boxed], np.int64)
-    found = _nearest(vocabulary, rows, candidates, neighbours) if len(candidates) and len(rows) else []
-    names = vocabulary.names
-    table = {names[q]: names[p] for q, p in zip(rows, found, strict=False)}
-    return {"neighbours": neighbours, "theta": dict(DEFAULT_THETA), "p": table}
-
-
-def _nearest(vocabulary: Vocabulary, rows: np.ndarray, candidates: np.ndarray, neighbours: str) -> np.ndarray:
-    if neighbours == "pmi":
-        return nearest.pmi_neighbours(vocabulary.vectors, rows, candidates)
-    return nearest.second_order_neighbours(vocabulary, rows, candidates)
-
-
-def _entries(vocabulary: Vocabulary, concepts: Sequence[dict]) -> list[int]:
-    """The vocabulary entry of each trained concept."""
-    entries = [vocabulary.index(c["name"]) for c in concepts]
-    if len(set(entries)) < len(entries):
-        twice = next(c["name"] for i, c in enumerate(concepts) if entries[i] in entries[:i])
-        raise UserError(f"concepts.json: {twice!r} is the same word as another trained concept")
-    return entries
 
 
 @dataclass(frozen=True)
@@ -90,13 +50,13 @@ class ConceptTable:
         Args:
             vocabulary: all words.
             concepts: `concepts.json`, the trained concepts in order.
-            mixing: `mixing.json`, see `build_mixing`.
+            mixing: `mixing.json`, see `neighbour_table.build_mixing`.
             thresholds: `thresholds.json`, None before calibration.
 
         Raises:
             UserError: p(q) is missing, or is not a box-supervised concept.
         """
-        trained = np.array(_entries(vocabulary, concepts), np.int32)
+        trained = np.array(entries_of(vocabulary, concepts), np.int32)
         column = np.full(len(vocabulary), -1, np.int32)
         column[trained] = np.arange(len(trained), dtype=np.int32)
         path = np.full(len(vocabulary), COARSE, np.int32)
@@ -117,7 +77,7 @@ class ConceptTable:
             candidates=candidates,
             outside_theta=float(mixing["theta"]["zero"]) if len(candidates) else 1.0,
             outside_threshold=pooled,
-            profiles=log_ratios(vocabulary, candidates) if second_order else None,
+            profiles=second_order_rows(vocabulary, candidates) if second_order else None,
         )
 
 

@@ -19,7 +19,8 @@ from cmask_tf import metrics
 from cmask_tf.data import pipelines
 from cmask_tf.models import verification
 from cmask_tf.models.combined import ConceptMaskModel
-from cmask_tf.models.mixing import COARSE, ConceptTable, build_mixing
+from cmask_tf.models.mixing import COARSE, ConceptTable
+from cmask_tf.models.neighbour_table import build_mixing
 from cmask_tf.training.concepts import trained_spellings, with_level
 from cmask_tf.training.validation import Means, true_masks, upsample
 
@@ -37,7 +38,7 @@ def calibrate(run, parts: dict) -> tuple[dict, dict]:
         parts: all five networks.
 
     Returns:
-        mixing (see `mixing.build_mixing`) and thresholds `{"pooled": t, "concepts": {name: t}}`.
+        mixing (see `neighbour_table.build_mixing`) and thresholds `{"pooled": t, "concepts": {name: t}}`.
     """
     mixing = build_mixing(run.vocabulary, run.concepts, run.config.mixing.neighbours)
     model = _model(run, parts, mixing)

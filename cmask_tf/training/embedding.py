@@ -28,7 +28,7 @@ class EmbeddingTask:
         self.models = {"backbone": backbone, "embedding": head}
 
     def batches(self, epoch: int, skip: int) -> tf.data.Dataset:
-        return self._batches(self.records, epoch=epoch, skip=skip, train=True)
+        return self._batches(self.records, **self.run.order(epoch, skip))
 
     def loss(self, batch: dict, training: bool = True) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """L_embed of each example, float32 [b]; 0 for a photo without a known tag."""
@@ -39,7 +39,7 @@ class EmbeddingTask:
 
     def validate(self) -> dict[str, float]:
         """Mean cosine loss on the validation photos, whose tags are the concepts that they show."""
-        batches = self._batches(self.validation, epoch=0, skip=0, train=False)
+        batches = self._batches(self.validation, seed=0, epoch=0, train=False)
         return {"val_cosine": float(np.concatenate([self._held_out(b).numpy() for b in batches]).mean())}
 
     @tf.function(reduce_retracing=True)
@@ -49,8 +49,5 @@ class EmbeddingTask:
     def pictures(self) -> dict[str, np.ndarray]:
         return {}
 
-    def _batches(self, records, *, epoch, skip, train):
-        return pipelines.embedding_batches(
-            records, self.spellings, self.size, self.batch,
-            seed=self.run.config.seed, epoch=epoch, skip=skip, train=train,
-        )  # fmt: skip
+    def _batches(self, records, **order):
+        return pipelines.embedding_batches(records, self.spellings, self.size, self.batch, **order)

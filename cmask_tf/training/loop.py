@@ -56,7 +56,10 @@ class Task(Protocol):
         """The loss [b] of each example of a replica's batch, and its terms [b] by name, to be shown."""
 
     def batches(self, epoch: int, skip: int) -> tf.data.Dataset:
-        """The global batches of an epoch but the first `skip`; a function of its arguments alone."""
+        """The global batches of an epoch but the first `skip`; a function of its arguments alone.
+
+        On one of several hosts they may hold that host's rows only: see `strategy.distribute`.
+        """
 
     def validate(self) -> dict[str, float]:
         """Measures on held-out data, by name."""

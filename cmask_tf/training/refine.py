@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from cmask_tf import losses, model_directory, overlap
 from cmask_tf.data import pipelines, schema
+from cmask_tf.data.balance import Balanced, balanced
+from cmask_tf.data.records import RecordSet
 from cmask_tf.models.attention import coarse_maps
 from cmask_tf.models.embedding import embed_map
 from cmask_tf.models.refinement import build_refinement
@@ -19,9 +21,10 @@ class RefinementTask:
 
     def __init__(self, run):
         config, self.run = run.config, run
-        self.records, self.plan = run.record_set("boxes"), config.refine
+        self.plan = config.refine
         self.size, self.stride = config.attention.sizes[0], config.backbone.output_stride
         self.spellings = trained_spellings(run.concepts, run.vocabulary)
+        self.records = self._records()
         self.steps_per_epoch = pipelines.steps(self.records.examples, self.plan.batch)
         trained = [run.vocabulary.index(c["name"]) for c in run.concepts]
         self.word_vectors = tf.constant(run.vocabulary.vectors[trained], tf.float32)
@@ -45,7 +48,7 @@ class RefinementTask:
     def batches(self, epoch: int, skip: int) -> tf.data.Dataset:
         return pipelines.refinement_batches(
             self.records, self.spellings, self.size, self.stride, self.plan.batch,
-            seed=self.run.config.seed, epoch=epoch, skip=skip, train=True,
+            **self.run.order(epoch, skip),
         )  # fmt: skip
 
     def logits(self, image: tf.Tensor, training: bool) -> tf.Tensor:
@@ -97,6 +100,13 @@ class RefinementTask:
             return None
         tagged = tf.reduce_any(tf.one_hot(tags, len(self.run.concepts), True, False, dtype=tf.bool), axis=1)
         return tagged & self.image_level
+
+    def _records(self) -> RecordSet | Balanced:
+        records = self.run.record_set("boxes")
+        if not self.plan.balance:
+            return records
+        cache = self.run.work / "box_concepts.npz"
+        return balanced(records.files, self.spellings, self.plan.balance, cache)
 
     def _discrimination_weights(self) -> np.ndarray:
         """gamma of Eqn. 4 from the training boxes, float32 [J, J] over the box-supervised concepts."""

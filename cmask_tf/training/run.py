@@ -19,7 +19,7 @@ from cmask_tf.errors import UserError
 from cmask_tf.models.efficientnet_lite import imagenet_file
 from cmask_tf.training.concepts import check_supervision, trained_concepts
 from cmask_tf.training.loop import Task, train
-from cmask_tf.training.strategy import is_chief, make_strategy, set_determinism
+from cmask_tf.training.strategy import is_chief, make_strategy, set_determinism, share
 from cmask_tf.vocabulary.artefact import Vocabulary
 
 
@@ -50,6 +50,16 @@ class Run:
 
     def record_set(self, name: str) -> RecordSet:
         return RecordSet.open(self.records / name)
+
+    def order(self, epoch: int, skip: int) -> dict:
+        """How a pipeline passes over the training records: the fields of `data.order.Order`."""
+        return {
+            "seed": self.config.seed,
+            "epoch": epoch,
+            "skip": skip,
+            "deterministic": self.deterministic,
+            "share": share(self.strategy),
+        }
 
     def train(self, task: Task, schedule) -> dict:
         return train(

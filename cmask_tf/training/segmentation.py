@@ -33,8 +33,8 @@ class SegmentationTask:
 
     def batches(self, epoch: int, skip: int) -> tf.data.Dataset:
         return pipelines.segmentation_batches(
-            self.examples, self.size, self.plan.batch,
-            seed=self.run.config.seed, epoch=epoch, skip=skip, train=True, noise=self.plan.attention_noise,
+            self.examples, self.size, self.plan.batch, self.plan.attention_noise,
+            **self.run.order(epoch, skip),
         )  # fmt: skip
 
     def logits(self, image: tf.Tensor, attention: tf.Tensor, training: bool) -> tf.Tensor:

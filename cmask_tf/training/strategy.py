@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from cmask_tf.data.order import Share
 from cmask_tf.errors import UserError
 
 
@@ -66,10 +67,12 @@ def distribute(
 
     tf.distribute's own split can leave a replica empty at the end of an epoch, and convolutions fail on
     nothing. With fewer rows than replicas each replica gets all of them here, at a smaller weight: the same
-    mean loss, gradient and batch statistics. Every host reads every batch and keeps its own rows.
+    mean loss, gradient and batch statistics.
 
     Args:
-        batches: a structure of tensors [B, ...], the last batch may be smaller.
+        batches: a structure of tensors [B, ...], the last batch may be smaller; every host then makes every
+            batch and keeps its own rows. Or, as the pipelines give them when they know the host's `share`,
+            (the host's rows, the number of rows of the global batch).
         strategy: whose replicas get them.
         deterministic: in a fixed order; always so on several hosts, which have to agree.
 
@@ -79,24 +82,45 @@ def distribute(
     """
     replicas = strategy.num_replicas_in_sync
 
-    def deal(batch, replica):
-        count = tf.shape(tf.nest.flatten(batch)[0], out_type=tf.int64)[0]
+    known = isinstance(batches.element_spec, tuple)
+
+    def deal(rows, count, replica, step):
+        """Every step-th row, from the replica's place on; all rows when they are too few."""
         enough = count >= replicas
-        start = tf.where(enough, count * replica // replicas, 0)
-        stop = tf.where(enough, count * (replica + 1) // replicas, count)
+        if step > 1:
+            start, stride = tf.where(enough, replica, 0), tf.where(enough, tf.constant(step, tf.int64), 1)
+            places = tf.range(start, _rows(rows), stride)
+            rows = tf.nest.map_structure(lambda t: tf.gather(t, places), rows)
         dealt = tf.where(enough, count, count * replicas)
-        return tf.nest.map_structure(lambda t: t[start:stop], batch), count, 1.0 / tf.cast(dealt, tf.float32)
+        return rows, count, 1.0 / tf.cast(dealt, tf.float32)
 
     def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
         local = replicas // context.num_input_pipelines
-        first = context.input_pipeline_id * local
+        first, step = (0, local) if known else (context.input_pipeline_id * local, replicas)
         mine = tf.data.Dataset.range(first, first + local)
+        counted = batches if known else batches.map(lambda rows: (rows, _rows(rows)))
         options = tf.data.Options()
         options.deterministic = deterministic or context.num_input_pipelines > 1
-        dealt = batches.flat_map(lambda batch: mine.map(lambda replica: deal(batch, replica)))
+        dealt = counted.flat_map(lambda rows, count: mine.map(lambda place: deal(rows, count, place, step)))
         return dealt.with_options(options).prefetch(local)
 
     return strategy.distribute_datasets_from_function(of_host)
+
+
+def share(strategy: tf.distribute.Strategy) -> Share:
+    """Which rows of every global batch this host's replicas get from `distribute`."""
+    replicas, resolver = strategy.num_replicas_in_sync, strategy.cluster_resolver
+    if _workers() < 2 or resolver is None:
+        return Share(0, replicas, replicas)
+    jobs = resolver.cluster_spec().as_dict()
+    chiefs = len(jobs.get("chief", []))
+    local = replicas // (chiefs + len(jobs.get("worker", [])))
+    place = resolver.task_id + (chiefs if resolver.task_type == "worker" else 0)
+    return Share(place * local, (place + 1) * local, replicas)
+
+
+def _rows(batch) -> tf.Tensor:
+    return tf.shape(tf.nest.flatten(batch)[0], out_type=tf.int64)[0]
 
 
 def _workers() -> int:

@@ -1,21 +1,33 @@
 """Co-occurrence counts of tags, streamed (supplement 2.1: the counts behind p(w) and p(w, w')).
 
-Images are counted in blocks of bounded size: a block's sparse image-by-tag matrix X gives X^T X, which
-is added to the running total. The images themselves are never held.
+Tags become numbers in files of a temporary folder, a part of the images at a time; when it is known which
+tags are frequent enough, their pairs are counted from there (`pairs.py`). The images are never held, and
+several processes give the same counts as one.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
+import tempfile
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import scipy.sparse
+from tqdm import tqdm
 
+from cmask_tf.errors import UserError
+from cmask_tf.faults import Faults
+from cmask_tf.vocabulary import pairs
+from cmask_tf.vocabulary.tag_files import Part, parts
 from cmask_tf.vocabulary.text import fold
+from cmask_tf.vocabulary.workers import cores, results
 
-BLOCK_TAGS = 4_000_000  # tags in a block of images
+PART_IMAGES = 100_000  # images in a part of an iterable
+ALONE = 32 << 20  # bytes up to which starting processes costs more than it saves
 
 
 @dataclass
@@ -35,51 +47,187 @@ class Counts:
     documents: int
 
 
-def count(tag_lists: Iterable[Sequence[str]], min_count: int = 1) -> Counts:
+def count(
+    tag_lists: Iterable[Sequence[str]], min_count: int = 1, same: dict[str, str] | None = None
+) -> Counts:
     """Counts tags and pairs; a tag counts once in an image, however it is spelled there.
 
-    Memory: 8 bytes for each pair that occurs, twice that at the end (V = 18,000 with every pair seen:
-    5.2 GB; with a tenth of them 0.5 GB), and about 100 MB for a block.
+    Memory: 12 V^2 bytes at most (V = 18,000 with every pair seen: 3.9 GB; 8 bytes for each pair that
+    occurs stay), what every distinct tag's name takes, and about 200 MB. On disk, in the folder that
+    `tempfile` chooses (TMPDIR): 8 bytes a tag of an image and 4 V^2.
 
     Args:
         tag_lists: the tags of each image; read once.
-        min_count: tags in fewer images are left out.
+        min_count: tags in fewer images are left out; their images count.
+        same: folded spelling -> the folded name that it is counted as.
+
+    Raises:
+        UserError: so many tags are left that their pairs do not fit in this machine, or no room on disk.
     """
-    ids: dict[str, int] = {}
-    known: dict[str, int] = {}  # raw spelling -> id, so that each spelling is folded once
-    total = scipy.sparse.csr_matrix((0, 0), dtype=np.int32)
-    columns, ends, documents = array("i"), array("q", [0]), 0
-    for tags in tag_lists:
-        documents += 1
-        for tag in tags:
-            if tag not in known:
-                folded = fold(tag)
-                known[tag] = ids.setdefault(folded, len(ids)) if folded else -1
-        columns.extend({known[tag] for tag in tags} - {-1})
-        ends.append(len(columns))
-        if len(columns) >= BLOCK_TAGS:
-            total = _add_block(total, columns, ends, len(ids))
-            columns, ends = array("i"), array("q", [0])
-    total = _add_block(total, columns, ends, len(ids))
-    return _sorted_counts(list(ids), total, documents, min_count)
+    with tempfile.TemporaryDirectory(prefix="cmask-tags-") as folder:
+        numbers = _Numbers(min_count)
+        progress = tqdm(tag_lists, desc="reading tags", unit=" images", delay=2)
+        for index, images in enumerate(_batches(progress)):
+            numbers.add(write_part(images, same or {}, _stem(folder, index)))
+        return numbers.counts(Path(folder), 1)
 
 
-def _add_block(total: scipy.sparse.csr_matrix, columns: array, ends: array, tags: int):
-    """The upper triangle of X^T X, diagonal included, added to `total` grown to [tags, tags]."""
-    indices = np.frombuffer(columns, np.int32) if len(columns) else np.zeros(0, np.int32)
-    values = np.ones(len(indices), np.int32)
-    images = scipy.sparse.csr_matrix((values, indices, np.frombuffer(ends, np.int64)), (len(ends) - 1, tags))
-    total.resize((tags, tags))
-    return total + scipy.sparse.triu(images.T @ images, format="csr")
-
-
-def _sorted_counts(
-    names: list[str], upper: scipy.sparse.csr_matrix, documents: int, min_count: int
+def count_files(
+    files: Sequence[Path],
+    min_count: int = 1,
+    same: dict[str, str] | None = None,
+    faults: Faults | None = None,
+    processes: int | None = None,
 ) -> Counts:
-    single = upper.diagonal().astype(np.int64)
-    order = [i for i in range(len(names)) if single[i] >= min_count]
-    order.sort(key=lambda i: (-single[i], names[i]))
-    pairs = scipy.sparse.triu(upper, k=1, format="csr")
-    pairs = (pairs + pairs.T).tocsr()[order][:, order]
-    pairs.sort_indices()
-    return Counts([names[i] for i in order], single[order], pairs, documents)
+    """Counts the tags of files (see `tag_files`), in several processes where that pays.
+
+    Memory, `min_count` and `same`: as for `count`; each process adds about 200 MB.
+
+    Args:
+        files: of tags.
+        faults: takes the bad lines; when None, the first is an error.
+        processes: the machine's cores when None; the counts do not depend on it.
+
+    Raises:
+        UserError: a file cannot be read, what `faults` raises, or as for `count`.
+    """
+    faults, todo = Faults(strict=True) if faults is None else faults, parts(files)
+    size = sum(part.bytes for part in todo)
+    processes = processes or (1 if size <= ALONE else cores())
+    with tempfile.TemporaryDirectory(prefix="cmask-tags-") as folder:
+        tasks = [(part, same or {}, faults.strict, _stem(folder, i)) for i, part in enumerate(todo)]
+        numbers = _Numbers(min_count)
+        with tqdm(total=size, desc="reading tags", unit="B", unit_scale=True, delay=2) as progress:
+            done = results(read_part, tasks, processes)
+            for part, (found, seen) in zip(todo, done, strict=True):
+                faults.add(seen.state())
+                numbers.add(found)
+                progress.update(part.bytes)
+        faults.check()
+        return numbers.counts(Path(folder), processes)
+
+
+@dataclass
+class Found:
+    """A part's tags, numbered in the order of their first mention, and the images that have each."""
+
+    names: list[str]
+    single: np.ndarray
+    documents: int
+
+
+class PartFaults(Faults):
+    """Counts a part's faults; whether they are too many is told from all parts together."""
+
+    def check(self) -> None:
+        pass
+
+
+class _Places(dict):
+    """Raw spelling -> number of the tag, -1 for an empty one; each spelling is folded once."""
+
+    def __init__(self, same: dict[str, str]):
+        super().__init__()
+        self.names: dict[str, int] = {}
+        self.same = same
+
+    def __missing__(self, tag: str) -> int:
+        folded = fold(tag)
+        folded = self.same.get(folded, folded)
+        self[tag] = self.names.setdefault(folded, len(self.names)) if folded else -1
+        return self[tag]
+
+
+def read_part(part: Part, same: dict[str, str], strict: bool, stem: str) -> tuple[Found, Faults]:
+    """A part's tags under numbers of its own.
+
+    Args:
+        part: of a file.
+        same: as for `count`.
+        strict: the first bad line is an error.
+        stem: STEM.tags.npy and STEM.lengths.npy are written, as `pairs.Source` describes them.
+    """
+    faults = PartFaults(strict)
+    found = write_part((tags for _, _, tags in part.records(faults)), same, stem)
+    return found, faults
+
+
+def write_part(images: Iterable[Sequence[str]], same: dict[str, str], stem: str) -> Found:
+    places, columns, lengths = _Places(same), array("i"), array("i")
+    place_of = places.__getitem__
+    for tags in images:
+        row = set(map(place_of, tags))
+        row.discard(-1)
+        columns.extend(row)
+        lengths.append(len(row))
+    try:
+        for kind, values in ((".tags", columns), (".lengths", lengths)):
+            np.save(stem + kind, np.frombuffer(values, np.int32) if values else np.zeros(0, np.int32))
+    except OSError as error:
+        folder = os.path.dirname(stem)
+        raise UserError(
+            f"{folder}: no temporary files there ({error.strerror}); TMPDIR names a place"
+        ) from None
+    single = np.bincount(np.array(columns, np.int64), minlength=len(places.names))
+    return Found(list(places.names), single, len(lengths))
+
+
+class _Numbers:
+    """All parts' tags under numbers of their own, and how many images have each."""
+
+    def __init__(self, min_count: int):
+        self.min_count = min_count
+        self.documents = 0
+        self.names: dict[str, int] = {}
+        self.single = array("q")
+        self.parts: list[np.ndarray] = []
+        self.found: list[np.ndarray] = []
+
+    def add(self, found: Found) -> None:
+        """One part more."""
+        numbers = [self.names.setdefault(name, len(self.names)) for name in found.names]
+        self.single.extend([0] * (len(self.names) - len(self.single)))
+        np.frombuffer(self.single, np.int64)[numbers] += found.single
+        self.documents += found.documents
+        self.parts.append(np.array(numbers, np.int32))
+        self.found.append(found.single)
+
+    def counts(self, folder: Path, processes: int) -> Counts:
+        """The counts of what is frequent enough, pairs from the files of the parts."""
+        names, single = list(self.names), np.array(self.single, np.int64)
+        order = [int(i) for i in np.flatnonzero(single >= self.min_count)]
+        order.sort(key=lambda i: (-single[i], names[i]))
+        check_memory(single[order])
+        place = np.full(len(names), -1, np.int32)
+        place[order] = np.arange(len(order))
+        sources = [
+            pairs.Source(_stem(folder, i), place[numbers], int(found[place[numbers] >= 0].sum()))
+            for i, (numbers, found) in enumerate(zip(self.parts, self.found, strict=True))
+        ]
+        table = pairs.count_pairs(sources, len(order), folder, processes)
+        return Counts([names[i] for i in order], single[order], table, self.documents)
+
+
+def _stem(folder: str | Path, index: int) -> str:
+    return os.path.join(folder, f"part{index}")
+
+
+def _batches(images: Iterable[Sequence[str]]) -> Iterator[Iterable[Sequence[str]]]:
+    images = iter(images)
+    for first in images:
+        yield itertools.chain([first], itertools.islice(images, PART_IMAGES - 1))
+
+
+def check_memory(single: np.ndarray) -> None:
+    """`single`: images of each tag, descending.
+
+    Raises:
+        UserError: so many tags that their pairs do not fit in this machine.
+    """
+    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    need, fits = 12 * len(single) ** 2, int((room / 12) ** 0.5)
+    if need > room:
+        raise UserError(
+            f"{len(single):,} tags: counting their pairs takes up to {need / 1e9:.1f} GB of this machine's "
+            f"{room / 1e9:.1f}; a minimum count of {int(single[fits]) + 1} leaves {fits:,} or fewer"
+        )

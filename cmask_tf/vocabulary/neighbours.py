@@ -3,15 +3,22 @@
 The paper takes the nearest neighbour "in the embedding space": `pmi_neighbours`. Those are companions
 (pumps and a jacket are tagged together, and lie apart in the photo). `second_order_neighbours` finds
 substitutes (pumps and boots keep the same company): the cosine of two concepts' rows of log-ratio
-co-occurrence, the pair's own two entries left out of both rows.
+co-occurrence, the pair's own two entries left out of both rows. Things that are always together keep the
+same company too (van and wheel); where the kinds of words are known, only the kinds that may stand for a
+word's own compete.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from cmask_tf.vocabulary.counts import Counts
 from cmask_tf.vocabulary.pmi import BLOCK_ROWS, log_ratios
+
+# What may stand for a word of a kind; a part also lies in its whole. Words of other kinds take anything.
+STAND_INS = {"object": ("object",), "stuff": ("stuff",), "part": ("part", "object")}
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -34,17 +41,42 @@ def pmi_neighbours(vectors: np.ndarray, rows: np.ndarray, candidates: np.ndarray
     return _best(directions[rows] @ directions[candidates].T, rows, candidates)
 
 
-def second_order_neighbours(counts: Counts, rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+def second_order_neighbours(
+    counts: Counts, rows: np.ndarray, candidates: np.ndarray, kinds: Sequence[str] | None = None
+) -> np.ndarray:
     """The candidate with the largest second-order similarity, for each of `rows`, never itself.
+
+    Args:
+        counts: co-occurrence counts of V words, or a Vocabulary.
+        rows: int [R] vocabulary indices.
+        candidates: int [C] vocabulary indices.
+        kinds: of the V words; a candidate whose kind is not among `STAND_INS` of a row's kind competes only
+            when no other is there. None, or "unknown": every candidate competes.
 
     Returns:
         int64 [R] vocabulary indices, each one of `candidates`.
     """
-    return _best(second_order(counts, rows, candidates), rows, candidates)
+    similarity = second_order(counts, rows, candidates)
+    if kinds is not None:
+        similarity -= 2.0 * ~_may_stand_in(kinds, rows, candidates)  # below any cosine
+    return _best(similarity, rows, candidates)
+
+
+def _may_stand_in(kinds: Sequence[str], rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """bool [R, C]."""
+    kinds = np.asarray(kinds)
+    own, theirs = kinds[rows][:, None], kinds[candidates][None, :]
+    allowed = ~np.isin(own, list(STAND_INS)) | (theirs == "unknown")
+    for kind, others in STAND_INS.items():
+        allowed = allowed | ((own == kind) & np.isin(theirs, others))
+    return allowed
 
 
 def second_order_rows(counts: Counts, rows: np.ndarray) -> np.ndarray:
     """Rows of log-ratio co-occurrence (always the smoothed, signed ones), 0 at each row's own entry.
+
+    A word that was added to a Vocabulary with nothing but a vector has no counts: its row is rebuilt, as
+    `second_order_of_vectors` does.
 
     Args:
         counts: co-occurrence counts of V words, or a Vocabulary.
@@ -53,7 +85,25 @@ def second_order_rows(counts: Counts, rows: np.ndarray) -> np.ndarray:
     Returns:
         float32 [R, V].
     """
-    return log_ratios(counts, np.asarray(rows, np.int64), "pmi")
+    rows = np.asarray(rows, np.int64)
+    ratios = log_ratios(counts, rows, "pmi")
+    bare = np.flatnonzero(counts.single[rows] == 0)
+    if len(bare):
+        rebuilt = unit(counts.vectors[rows[bare]]) @ counts.vectors.T
+        rebuilt[np.arange(len(bare)), _own_entries(counts, rows[bare])] = 0
+        # In every other row the columns of words without counts are 0.
+        ratios[bare] = np.where(counts.single == 0, 0, rebuilt)
+    return ratios
+
+
+def _own_entries(counts: Counts, rows: np.ndarray) -> np.ndarray:
+    """The entry that is left out of each row: its own; of a word without counts, the nearest word's."""
+    own, bare = rows.copy(), np.flatnonzero(counts.single[rows] == 0)
+    if len(bare):
+        known = np.flatnonzero(counts.single)
+        cosines = unit(counts.vectors[rows[bare]]) @ unit(counts.vectors[known]).T
+        own[bare] = known[cosines.argmax(axis=1)]
+    return own
 
 
 def second_order(counts: Counts, rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
@@ -68,7 +118,8 @@ def second_order(counts: Counts, rows: np.ndarray, candidates: np.ndarray) -> np
         float32 [R, C]; 0 where a row is null (a word of every image).
     """
     rows, candidates = np.asarray(rows, np.int64), np.asarray(candidates, np.int64)
-    return _by_blocks(counts, lambda part: second_order_rows(counts, rows[part]), rows, candidates)
+    own = _own_entries(counts, rows)
+    return _by_blocks(counts, lambda part: second_order_rows(counts, rows[part]), own, candidates)
 
 
 def second_order_of_vectors(

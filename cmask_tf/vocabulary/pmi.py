@@ -7,18 +7,17 @@ images to what was seen and to what chance expects, log (n_ij + k) / (n_i n_j / 
 nothing is known of has 0; `ppmi` cuts at 0. The diagonal is -log p(w_i), and only positive eigenvalues
 are used (S^(1/2) exists for them alone).
 
-The default is `pmi`, measured on held-out images (80 % to count, 20 % to score). Rank correlation of
-cosines with held-out PMI: .49 against .38 for `ppmi` on CCP, .79 against .73 on Tate (932 terms, 512
-dimensions). AUC of held-out pairs against chance pairs: .55 against .54, and .77 against .78; the same
-among pairs unseen in the counted images: .58 against .36, and .73 against .67. Second-order neighbours
-of CCP's words found from the vector alone: 70 % against 9 %. It has fewer dimensions (CCP: 37, 47).
+The default is `pmi` with half an image: docs/vocabulary.md compares the variants on held-out images, and
+the ways to the eigenvectors by time and error.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import scipy.linalg
+import scipy.linalg.lapack
 import scipy.sparse
+from tqdm import tqdm
 
 from cmask_tf.errors import UserError
 from cmask_tf.vocabulary.counts import Counts
@@ -49,7 +48,7 @@ def pmi_matrix(counts: Counts, variant: str = DEFAULT, smoothing: float | None =
     """
     words = len(counts.names)
     matrix = np.empty((words, words), np.float32)
-    for start in range(0, words, BLOCK_ROWS):
+    for start in tqdm(range(0, words, BLOCK_ROWS), desc="PMI matrix", unit=" blocks of rows", delay=2):
         rows = np.arange(start, min(start + BLOCK_ROWS, words))
         matrix[rows] = log_ratios(counts, rows, variant, smoothing)
     # p(w, w) = p(w), so M_ii = log p / p^2; never smoothed. The sum keeps log 1 from being -0.
@@ -85,15 +84,17 @@ def log_ratios(
     return ratios
 
 
-def word_vectors(matrix: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
+def word_vectors(matrix: np.ndarray, dim: int, overwrite: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """W = U S^(1/2), the first `dim` columns, of a symmetric matrix.
 
-    Memory: a copy of the matrix and 4 V dim bytes beside it (V = 18,000, dim = 4,096: 3 GB in all and
-    about a quarter of an hour on two cores); up to 2,048 words the whole spectrum in float64.
+    Memory: 12 V dim bytes, and a copy of the matrix unless it may be overwritten (V = 18,000, dim = 4,096:
+    2.2 GB with the matrix itself). Up to 2,048 words everything is float64; above, the reduction to a
+    tridiagonal matrix and the way back are float32.
 
     Args:
         matrix: float32 [V, V].
         dim: D, at most the number of positive eigenvalues.
+        overwrite: the matrix is not needed any more.
 
     Returns:
         vectors float32 [V, dim] and eigenvalues float32 [dim], descending. The largest component of
@@ -102,21 +103,69 @@ def word_vectors(matrix: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         UserError: more dimensions than positive eigenvalues; the message names how many there are.
     """
-    words = len(matrix)
     if dim < 1:
         raise UserError(f"{dim} dimensions were asked for: expected at least 1")
-    if words <= _FULL:
+    if len(matrix) <= _FULL:
         values, columns = scipy.linalg.eigh(matrix.astype(np.float64))
+        _check_positive(values, dim)
+        values, columns = values[-dim:], columns[:, -dim:]
     else:
-        first = max(words - dim, 0)
-        values, columns = scipy.linalg.eigh(matrix, subset_by_index=(first, words - 1), check_finite=False)
-    values, columns = values[::-1][:dim], columns[:, ::-1][:, :dim]
+        values, columns = _top_eigenpairs(matrix if overwrite else matrix.copy(), dim)
+    columns *= np.sqrt(values).astype(columns.dtype)
+    peaks = columns[np.abs(columns).argmax(axis=0), np.arange(dim)]
+    columns *= np.sign(peaks)
+    return np.ascontiguousarray(columns[:, ::-1], np.float32), values[::-1].astype(np.float32)
+
+
+def _top_eigenpairs(matrix: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `dim` largest eigenvalues float64, ascending, and their vectors float32 [V, dim].
+
+    LAPACK's own routes take the tridiagonal matrix to bisection and inverse iteration, which makes vectors
+    of close eigenvalues orthogonal one by one; here it is solved by relatively robust representations in
+    float64 (in float32 they fail on spectra as flat as PMI's).
+    """
+    words, lapack = len(matrix), scipy.linalg.lapack
+    with tqdm(total=3, desc=f"eigenvectors of {words} x {words}", delay=2) as progress:
+        # Symmetric: the transpose is the same matrix in the order that LAPACK overwrites in place.
+        size = int(lapack.ssytrd_lwork(words, lower=1)[0])
+        reflectors, diagonal, beside, scales, info = lapack.ssytrd(
+            matrix.T, lower=1, lwork=size, overwrite_a=1
+        )
+        diagonal, beside = diagonal.astype(np.float64), beside.astype(np.float64)
+        progress.update()
+        _check_positive(scipy.linalg.eigvalsh_tridiagonal(diagonal, beside, lapack_driver="sterf"), dim)
+        values, tridiagonal = scipy.linalg.eigh_tridiagonal(
+            diagonal, beside, select="i", select_range=(words - dim, words - 1), lapack_driver="stemr"
+        )
+        columns = np.empty((words, dim), np.float32, order="F")
+        columns[:-1], columns[-1] = tridiagonal[1:], tridiagonal[0]
+        del tridiagonal
+        progress.update()
+        _reflect(reflectors, scales, columns)
+        progress.update()
+    return values, np.roll(columns, 1, axis=0)
+
+
+def _reflect(reflectors: np.ndarray, scales: np.ndarray, columns: np.ndarray) -> None:
+    """Multiplies by the Q of `ssytrd`, in place; `columns` has its first row last, which Q leaves alone.
+
+    The reflectors begin a row below the diagonal, and LAPACK's wrapper would copy such a slice. The same
+    memory read from its second element on is a matrix of full columns whose last row is not theirs: zeros.
+    """
+    words, lapack = len(reflectors), scipy.linalg.lapack
+    reflectors[0, 1:] = 0
+    shifted = reflectors.T.reshape(-1)[1 : 1 + words * (words - 1)].reshape(words - 1, words).T
+    for start in range(0, columns.shape[1], BLOCK_ROWS):
+        part = columns[:, start : start + BLOCK_ROWS]
+        lapack.sormqr("L", "N", shifted, scales, part, 64 * part.shape[1], overwrite_c=1)
+
+
+def _check_positive(values: np.ndarray, dim: int) -> None:
+    """`values`: all eigenvalues, ascending."""
     # What is below float32's resolution of the largest eigenvalue is zero, not positive.
-    positive = int(np.sum(values > 1e-6 * max(values[0], 0)))
+    positive = int(np.sum(values > 1e-6 * max(values[-1], 0)))
     if positive < dim:
         raise UserError(f"{dim} dimensions were asked for: {positive} are available (positive eigenvalues)")
-    signs = np.sign(columns[np.abs(columns).argmax(axis=0), np.arange(dim)])
-    return (columns * signs * np.sqrt(values)).astype(np.float32), values.astype(np.float32)
 
 
 def fill_null_vectors(vectors: np.ndarray, pairs: scipy.sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:

@@ -44,11 +44,32 @@ def test_the_bytes_are_laid_out_as_documented(plain, maps):
     np.testing.assert_array_equal(values[1, 0, 12:], maps[1][1, 0].ravel())
 
 
-def test_the_mask_record_is_kept(plain, maps):
+def test_the_photo_is_kept(plain, maps):
     before = schema.parse(plain)
     after = attention_records.parse(attention_records.encode(plain, CONCEPTS, maps))
-    for name, value in before.items():
-        np.testing.assert_array_equal(after[name], value)
+    for name in ("encoded", "height", "width"):
+        np.testing.assert_array_equal(after[name], before[name])
+
+
+def test_labels_are_the_union_of_a_concepts_instances_and_its_crowds_elsewhere(tmp_path):
+    def rle_of(*rows):
+        return rle.encode(np.asfortranarray(np.array(rows, np.uint8)))
+
+    objects = (
+        Object("hat", None, rle_of([1, 0, 0, 0], [0, 0, 0, 0])),
+        Object("hat", None, rle_of([0, 1, 1, 0], [0, 0, 0, 0]), crowd=True),
+        Object("hat", None, rle_of([1, 1, 0, 0], [0, 0, 0, 0])),  # after the crowd that it overlaps
+        Object("hat", (0.0, 0.0, 1.0, 1.0)),  # no mask
+        Object("coat", None, rle_of([0, 0, 0, 0], [1, 1, 1, 1]), crowd=True),
+    )
+    photo = Annotated(tmp_path, "7", 2, 4, objects, ())
+    record = attention_records.encode(
+        schema.encode(photo, b""), ["shoe", "hat"], [np.zeros((2, 2, 1, 1))] * 2
+    )
+    record = attention_records.parse(record)
+    labels = [attention_records.labels_of(record, place).numpy()[..., 0].tolist() for place in range(2)]
+    assert labels[0] == [[0] * 4, [0] * 4]
+    assert labels[1] == [[1, 1, 2, 0], [0] * 4]
 
 
 def test_maps_that_do_not_fit_the_concepts_are_refused(plain, maps):

@@ -19,12 +19,12 @@ def test_the_seed_of_an_example_depends_on_run_epoch_and_place():
 
 
 def test_a_coin_is_fair():
-    heads = sum(bool(augment.coin(seed)) for seed in seeds(300))
+    heads = sum(bool(augment.draw_cut(augment.draws(seed), 4, 4).flipped) for seed in seeds(300))
     assert 120 < heads < 180
 
 
 def test_a_crop_keeps_half_of_the_picture_or_more():
-    windows = np.array([augment.crop_window(seed, 61, 90).numpy() for seed in seeds(200)])
+    windows = np.array([augment.crop_window(augment.draws(seed)[1:5], 61, 90).numpy() for seed in seeds(200)])
     top, left, rows, columns = windows.T
     area = rows * columns / (61 * 90)
     assert area.min() >= 0.5 and area.max() <= 1
@@ -35,7 +35,7 @@ def test_a_crop_keeps_half_of_the_picture_or_more():
 
 
 def test_the_smallest_picture_can_be_cropped():
-    assert augment.crop_window(tf.constant([1, 2]), 1, 1).numpy().tolist() == [0, 0, 1, 1]
+    assert augment.crop_window(tf.constant([0.9] * 4), 1, 1).numpy().tolist() == [0, 0, 1, 1]
 
 
 def test_boxes_are_mirrored():
@@ -62,25 +62,35 @@ def test_boxes_are_clipped_to_the_crop_and_dropped_below_a_quarter():
 def test_jitter_changes_light_and_not_places():
     image = tf.constant(np.random.default_rng(0).integers(60, 190, (20, 30, 3)), tf.float32)
     for seed in seeds(20):
-        changed = augment.jitter(image, seed).numpy()
+        changed = augment.jitter(image, augment.draws(seed)[5:]).numpy()
         assert changed.min() >= 0 and changed.max() <= 255
         assert 1 < np.abs(changed - image).mean() < 50
         assert np.corrcoef(changed.ravel(), image.numpy().ravel())[0, 1] > 0.97
-    np.testing.assert_array_equal(augment.jitter(image, seeds(1)[0]), augment.jitter(image, seeds(1)[0]))
+
+
+def test_jitter_by_hand():
+    """Saturation, then contrast around the mean of each channel, then brightness."""
+    image = tf.constant([[[100.0, 50.0, 0.0], [200.0, 150.0, 100.0]]])
+    luma = np.array([0.299 * 100 + 0.587 * 50, 0.299 * 200 + 0.587 * 150 + 0.114 * 100])
+    faded = 0.8 * image[0].numpy() + 0.2 * luma[:, None]
+    expected = 0.9 * faded + 0.1 * faded.mean(axis=0) + 16
+    np.testing.assert_allclose(augment.jitter(image, tf.constant([0.0, 0.25, 0.75]))[0], expected, rtol=1e-5)
+    still = augment.jitter(image, tf.constant([0.5, 0.5, 0.5]))
+    np.testing.assert_allclose(still, image, atol=1e-4)
 
 
 def test_jitter_leaves_gray_gray():
     gray = tf.ones([4, 4, 3]) * tf.constant(np.linspace(20, 230, 16).reshape(4, 4, 1), tf.float32)
-    changed = augment.jitter(gray, tf.constant([3, 4])).numpy()
+    changed = augment.jitter(gray, tf.constant([0.1, 0.9, 0.6])).numpy()
     assert np.ptp(changed, axis=2).max() < 1e-3
 
 
 def test_noise_is_smooth_and_as_large_as_asked():
     noise = np.stack([augment.smooth_noise(seed, 48, 2, 0.1) for seed in seeds(60)])
-    assert noise.shape == (60, 48, 48, 2)
+    assert noise.shape == (60, 2, 48, 48)
     assert abs(noise.mean()) < 0.01
     assert 0.06 < noise.std() < 0.1  # 0.1 at the nodes, less between them
-    assert np.abs(np.diff(noise, axis=1)).max() < 0.1
+    assert np.abs(np.diff(noise, axis=2)).max() < 0.1
     assert not augment.smooth_noise(tf.constant([1, 2]), 8, 2, 0.0).numpy().any()
 
 
@@ -91,36 +101,26 @@ def coordinates():
     return np.stack([rows, columns, rows * 0], axis=2).astype(np.uint8)
 
 
-def test_without_training_the_photo_stays_whole(coordinates):
-    view = augment.view(coordinates, tf.stack(seeds(2)), False)
-    np.testing.assert_array_equal(view.image, coordinates)
-    assert not view.flipped
-    assert view.window.numpy().tolist() == [0, 0, 1, 1]
-
-
-def test_photo_planes_and_window_are_cut_alike(coordinates):
-    mask = np.ones((40, 60, 1), np.uint8)
-    planes = np.concatenate([mask, coordinates[..., :2]], axis=2)
+def test_pixels_and_window_tell_the_same_places(coordinates):
     flips = set()
     for seed in seeds(12):
-        view = augment.view(coordinates, tf.random.split(seed, 2), True, planes)
-        image = view.image.numpy()
-        np.testing.assert_array_equal(view.planes[..., 1:], image[..., :2])
+        cut = augment.draw_cut(augment.draws(seed), 40, 60)
+        image = augment.mirror(augment.crop(coordinates, cut.pixels), cut.flipped).numpy()
         left, right = image[0, 0, 1], image[0, -1, 1]
-        mirrored = (59 - left, 60 - right) if view.flipped else (left, right + 1)
+        mirrored = (59 - left, 60 - right) if cut.flipped else (left, right + 1)
         corners = [image[0, 0, 0] / 40, mirrored[0] / 60, (image[-1, 0, 0] + 1) / 40, mirrored[1] / 60]
-        np.testing.assert_allclose(view.window, corners, atol=1e-6)
-        flips.add(bool(view.flipped))
+        np.testing.assert_allclose(cut.window, corners, atol=1e-6)
+        flips.add(bool(cut.flipped))
     assert flips == {True, False}
 
 
-def test_a_crop_that_would_lose_the_mask_is_not_taken(coordinates):
+def test_a_crop_that_would_lose_the_mask_is_not_taken():
     """Attention is stretched to [0, 1] in any case: an empty mask would teach the opposite of the paper."""
-    mask = np.zeros((40, 60, 1), np.uint8)
-    mask[:3, :3] = 1
+    mask = np.zeros((40, 60, 1), bool)
+    mask[:3, :3] = True
     whole = 0
     for seed in seeds(30):
-        view = augment.view(coordinates, tf.random.split(seed, 2), True, mask)
-        assert tf.math.count_nonzero(view.planes) >= 3  # a quarter of 9, or more
-        whole += view.image.shape[:2] == (40, 60)
+        cut = augment.draw_cut(augment.draws(seed), 40, 60, mask)
+        assert tf.math.count_nonzero(augment.crop(mask, cut.pixels)) >= 3  # a quarter of 9, or more
+        whole += cut.pixels.numpy().tolist() == [0, 0, 40, 60]
     assert 5 < whole < 30

@@ -4,11 +4,9 @@ what was not touched is as a plain reader finds it."""
 import csv
 import io
 import json
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from functools import partialmethod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,15 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as rle
-from tqdm import tqdm
-
-from cmask_tf import Vocabulary
 
 HEIGHT, WIDTH, PHOTOS = 8, 10, 12
 SIZES = {"height": HEIGHT, "width": WIDTH}
 BLOCK = np.zeros((HEIGHT, WIDTH), np.uint8, "F")
 BLOCK[2:5, 3:7] = 1
-Files = dict[str, bytes]
 Photos = dict[str, plain.Photo]
 
 
@@ -40,8 +34,8 @@ class Source(NamedTuple):
     """
 
     options: dict[str, str]
-    files: Files
-    expected: Callable[[Files, Path], tuple[Photos, bool] | None]
+    files: fuzzing.Files
+    expected: Callable[[fuzzing.Files, Path], tuple[Photos, bool] | None]
 
 
 def listed(value):
@@ -73,10 +67,6 @@ def untouched(entries, originals, key=None):
     of = Counter(str(entry.get(key)).removesuffix(".0") for entry in entries if isinstance(entry, dict))
     same = [entry for entry in entries if json.dumps(entry, sort_keys=True) in known]
     return [entry for entry in same if key is None or of[str(entry[key])] == 1]
-
-
-def lines_of(content):
-    return [line.rstrip("\r") for line in content.decode("utf-8-sig", "replace").split("\n")]
 
 
 # COCO
@@ -118,8 +108,8 @@ CLASSES = ['/m/0,"Dog, small"', "/m/1,Red_hat", "/m/2,caf\u00e9"]
 
 
 def expected_of_open_images(files, images):
-    head, *lines = lines_of(files["boxes.csv"])
-    classes = [line for line in lines_of(files["classes.csv"]) if line]
+    head, *lines = fuzzing.lines_of(files["boxes.csv"])
+    classes = [line for line in fuzzing.lines_of(files["classes.csv"]) if line]
     labels = Counter(line.partition(",")[0].strip() for line in classes)
     classes = [line for line in classes if line in CLASSES and labels[line.partition(",")[0]] == 1]
     if head != HEAD:
@@ -150,7 +140,7 @@ def expected_of_visual_genome(files, images):
     sizes = untouched(sizes, IMAGES, "image_id")
     known = {entry["image_id"] for entry in sizes}
     records = [one for one in untouched(records, OBJECTS, "image_id") if one["image_id"] in known]
-    if [line for line in lines_of(files["aliases.txt"]) if line] != ALIASES:
+    if [line for line in fuzzing.lines_of(files["aliases.txt"]) if line] != ALIASES:
         return {}, False
     return plain.visual_genome(records, sizes, images, "\n".join(ALIASES)), False
 
@@ -163,7 +153,7 @@ TAG_LINES = [json.dumps(line, ensure_ascii=k % 2 == 0) for k, line in enumerate(
 
 
 def expected_of_tags(files, images):
-    lines = lines_of(files["tags.jsonl"])
+    lines = fuzzing.lines_of(files["tags.jsonl"])
     once = [line for line in lines if line in TAG_LINES]
     once = [line for line in once if sum(json.loads(line)["image"] in other for other in lines) == 1]
     return plain.tags(map(json.loads, once), images), False
@@ -173,7 +163,7 @@ TABLE_LINES = ["image,tags", *(f'{k}.jpg,"red_hat; tag {k}; ""a;b"""' for k in r
 
 
 def expected_of_table(files, images):
-    lines = lines_of(files["tags.csv"])
+    lines = fuzzing.lines_of(files["tags.csv"])
     # In quotes a line may end: where one is missing, the next lines are of the same row.
     if lines[0] != TABLE_LINES[0] or any(line.count('"') % 2 for line in lines):
         return {}, False
@@ -215,11 +205,8 @@ SOURCES = tables()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick():
-    """A disk that is never waited for, and no bars when the machine is slow."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda handle: None)
-        patch.setattr(tqdm, "__init__", partialmethod(tqdm.__init__, disable=True))
+def impatient():
+    with fuzzing.impatient():
         yield
 
 
@@ -241,18 +228,6 @@ def check_untouched(records: Photos, expected: Photos, all_there_is: bool):
         assert not all_there_is or len(record.things) == len(photo.things)
 
 
-def damaged(data, files: Files) -> tuple[str, Files]:
-    """The name of the file that is not as it was, and the files."""
-    name = data.draw(st.sampled_from(sorted(files)))
-    return name, files | {name: data.draw(fuzzing.mutilated(files[name]))}
-
-
-def put(folder: Path, files: Files):
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-
-
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_damaged_file_is_refused_or_read_but_for_the_damage(images, name):
     source, codes = SOURCES[name], Counter()
@@ -260,9 +235,9 @@ def test_a_damaged_file_is_refused_or_read_but_for_the_damage(images, name):
     @settings(**fuzzing.SETTINGS, max_examples=150)
     @given(st.data())
     def check(data):
-        _, files = damaged(data, source.files)
+        _, files = fuzzing.damaged(data, source.files)
         with tempfile.TemporaryDirectory() as temporary:
-            put(folder := Path(temporary), files)
+            fuzzing.put(folder := Path(temporary), files)
             options = [text for key, file in source.options.items() for text in (f"--{key}", folder / file)]
             code = fuzzing.run(folder / "out", "data", name.split()[0], "--images", images, *options)
             codes[code] += 1
@@ -291,10 +266,10 @@ def test_a_damaged_mask_spoils_no_other(images):
     @settings(**fuzzing.SETTINGS, max_examples=100)
     @given(st.data())
     def check(data):
-        name, changed = damaged(data, files)
+        name, changed = fuzzing.damaged(data, files)
         with tempfile.TemporaryDirectory() as folder:
             masks, out = Path(folder, "masks"), Path(folder, "out")
-            put(masks, changed)
+            fuzzing.put(masks, changed)
             code = fuzzing.run(out, "data", "masks", "--images", images, "--masks", masks)
             codes[code] += 1
             if code == 0:
@@ -323,9 +298,9 @@ def test_a_damaged_photo_is_left_out_or_can_be_decoded():
     @settings(**fuzzing.SETTINGS, max_examples=150)
     @given(st.data())
     def check(data):
-        name, changed = damaged(data, files)
+        name, changed = fuzzing.damaged(data, files)
         with tempfile.TemporaryDirectory() as folder:
-            put(folder := Path(folder), changed)
+            fuzzing.put(folder := Path(folder), changed)
             (folder / "tags.jsonl").write_text(lines)
             options = ("--images", folder, "--tags", folder / "tags.jsonl")
             assert fuzzing.run(folder / "out", "data", "tags", *options) == 0
@@ -355,13 +330,13 @@ FOLDER = {
 }
 
 
-def shards(folder: Path) -> Files:
+def shards(folder: Path) -> fuzzing.Files:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.glob("*/*.tfrecord"))}
 
 
 def test_a_damaged_file_of_a_data_folder_spoils_no_other_set(images, tmp_path):
     def prepare(folder, files):
-        put(folder / "data", files)
+        fuzzing.put(folder / "data", files)
         (folder / "data" / "images").mkdir()
         for split in ("train", "val"):
             (folder / "data" / "images" / split).symlink_to(images)
@@ -375,7 +350,7 @@ def test_a_damaged_file_of_a_data_folder_spoils_no_other_set(images, tmp_path):
     @settings(**fuzzing.SETTINGS, max_examples=60)
     @given(st.data())
     def check(data):
-        name, files = damaged(data, sound)
+        name, files = fuzzing.damaged(data, sound)
         with tempfile.TemporaryDirectory() as folder:
             code = prepare(folder := Path(folder), files)
             codes[code] += 1
@@ -389,52 +364,3 @@ def test_a_damaged_file_of_a_data_folder_spoils_no_other_set(images, tmp_path):
 
     check()
     assert min(codes[0], codes[2]) > 10, codes
-
-
-def test_a_damaged_tag_list_makes_no_vocabulary_or_one_that_counts_the_other_lines():
-    lines = [
-        json.dumps({"image": f"{k}.jpg", "tags": [f"Tag_{k % 7}", f"caf\u00e9 {k % 5}", "hound"][k % 2 :]})
-        for k in range(40)
-    ]
-    files = {
-        "tags.jsonl": "\n".join((*lines, "")).encode(),
-        "aliases.txt": b"dog,hound\ntag 1,tag one\n",
-        "kinds.json": b'{\n"dog": "object",\n"tag 1": {"kind": "part", "level": "zero"}\n}',
-    }
-    codes = Counter()
-
-    @settings(**fuzzing.SETTINGS, max_examples=150)
-    @given(st.data())
-    def check(data):
-        name, changed = damaged(data, files)
-        with tempfile.TemporaryDirectory() as folder:
-            put(folder := Path(folder), changed)
-            options = ("--dim", 3, "--aliases", folder / "aliases.txt", "--kinds", folder / "kinds.json")
-            code = fuzzing.run(folder / "out", "vocabulary", "build", folder / "tags.jsonl", *options)
-            codes[code] += 1
-            if code == 0:
-                vocabulary = Vocabulary.load(folder / "out")
-                check_words(vocabulary)
-                if name != "aliases.txt":
-                    found = lines_of(changed["tags.jsonl"])
-                    same = [line for line in found if line in lines]
-                    check_counts(vocabulary, same, len(found) - len(same))
-
-    check()
-    assert min(codes[0], codes[2]) > 15, codes
-
-
-def check_words(vocabulary: Vocabulary):
-    lengths = np.linalg.norm(vocabulary.vectors, axis=1)
-    assert np.isfinite(lengths).all() and lengths.min() > 0
-    assert all(name and name == plain.folded(name) for name in vocabulary.names)
-
-
-def check_counts(vocabulary: Vocabulary, same: list[str], others: int):
-    """Each word is counted as often as the lines that are as they were have it, and `others` at most do."""
-    assert len(same) <= vocabulary.documents <= len(same) + others
-    counts = Counter(word for line in same for word in set(map(plain.folded, json.loads(line)["tags"])))
-    assert all(vocabulary.find(word) is not None for word in counts)
-    for name, count in zip(vocabulary.names, vocabulary.counts.tolist(), strict=True):
-        if name not in ("dog", "hound"):
-            assert counts[name] <= count <= counts[name] + others

@@ -339,3 +339,22 @@ def test_training_and_use_decode_alike(tmp_path, mode, kind):
     assert decoded.dtype == np.uint8
     # Pillow and TensorFlow round transparent pixels apart.
     assert np.abs(decoded.astype(int) - read).max() <= (mode == "RGBA")
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("kind", ["JPEG", "progressive", "PNG"])
+def test_a_part_is_decoded_to_the_pixels_of_the_whole(kind, subsampling):
+    random, file = np.random.default_rng(0), io.BytesIO()
+    image = Image.fromarray(random.integers(0, 256, (75, 91, 3), np.uint8))
+    options = {"subsampling": subsampling, "progressive": kind == "progressive"} if kind != "PNG" else {}
+    image.save(file, "PNG" if kind == "PNG" else "JPEG", **options)
+    whole = pipelines.decode_photo(file.getvalue()).numpy()
+    decode = tf.function(pipelines.decode_photo)
+    windows = [(0, 0, 75, 91), (74, 90, 1, 1)]
+    for _ in range(25):
+        rows, columns = random.integers(1, 76), random.integers(1, 92)
+        windows.append((random.integers(0, 76 - rows), random.integers(0, 92 - columns), rows, columns))
+    for window in windows:
+        top, left, rows, columns = window
+        part = decode(tf.constant(file.getvalue()), tf.constant(window, tf.int32))
+        np.testing.assert_array_equal(part, whole[top : top + rows, left : left + columns])

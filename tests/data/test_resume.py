@@ -51,6 +51,14 @@ def arguments(tmp_path):
     return arguments.split()
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """A job in the background is started deaf to Ctrl-C, and so would these tests be."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def run(arguments, out):
     return cli.main([*arguments, "--out", str(out)])
 

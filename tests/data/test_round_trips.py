@@ -97,7 +97,7 @@ def test_coco(request, tmp_path, folder, name, split):
     file, images = data / "coco" / f"{name}.json", data / "images" / split
     records, index = convert("coco", tmp_path / "out", annotations=file, images=images)
     source = plain.coco(json.loads(file.read_text()), images)
-    assert sum(thing.mask is not None for photo in source.values() for thing in photo.things) > 20
+    assert sum(thing.mask is not None for photo in source.values() for thing in photo.things) > 5
     plain.check_equal(records, source)
     check_index(records, index)
 

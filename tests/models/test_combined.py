@@ -14,7 +14,8 @@ from cmask_tf.models.attention import coarse_maps, stack_scales
 from cmask_tf.models.backbone import build_backbone
 from cmask_tf.models.combined import ConceptMaskModel
 from cmask_tf.models.embedding import build_head, embed_map
-from cmask_tf.models.mixing import COARSE, ConceptTable, build_mixing
+from cmask_tf.models.mixing import COARSE, ConceptTable
+from cmask_tf.models.neighbour_table import build_mixing
 from cmask_tf.models.refinement import build_refinement
 from cmask_tf.models.segmentation import build_segmentation
 from cmask_tf.models.verification import calibrate

@@ -11,10 +11,10 @@ from cmask_tf.models.mixing import (
     DIRECT,
     REFINED,
     ConceptTable,
-    build_mixing,
     mix,
     nearest_by_profile,
 )
+from cmask_tf.models.neighbour_table import build_mixing
 from cmask_tf.vocabulary.artefact import Vocabulary
 from cmask_tf.vocabulary.neighbours import second_order_neighbours, second_order_of_vectors
 

@@ -11,7 +11,8 @@ from cmask_tf import config
 from cmask_tf.models.backbone import build_backbone
 from cmask_tf.models.combined import ConceptMaskModel
 from cmask_tf.models.embedding import build_head
-from cmask_tf.models.mixing import ConceptTable, build_mixing
+from cmask_tf.models.mixing import ConceptTable
+from cmask_tf.models.neighbour_table import build_mixing
 from cmask_tf.models.refinement import build_refinement
 from cmask_tf.models.segmentation import build_segmentation
 from cmask_tf.vocabulary.artefact import Vocabulary

@@ -7,7 +7,7 @@ import pytest
 
 from cmask_tf.errors import UserError
 from cmask_tf.vocabulary.artefact import Vocabulary
-from cmask_tf.vocabulary.build import build, read_aliases, read_kinds, read_tag_lines
+from cmask_tf.vocabulary.build import build, build_files, read_aliases, read_kinds
 
 IMAGES = [list(tags) for tags in ("ab", "ab", "ac", "a", "b", "cd", "d", "dc")]
 
@@ -33,6 +33,11 @@ def test_the_same_tags_give_the_same_bits():
 def test_too_many_dimensions_name_the_number_available():
     with pytest.raises(UserError, match="9 dimensions were asked for: 4 are available"):
         build(IMAGES, dim=9, variant="ppmi")
+
+
+def test_no_dimensions_are_an_error_before_anything_is_read():
+    with pytest.raises(UserError, match="0 dimensions were asked for"):
+        build(map(pytest.fail, ["read"]), dim=0)
 
 
 def test_words_with_equal_vectors_become_aliases_and_are_reported():
@@ -75,28 +80,6 @@ def test_unknown_kinds_variants_and_empty_corpora_are_errors():
         build(IMAGES, dim=2, min_count=9)
 
 
-def test_tag_lines_are_read_in_order(tmp_path):
-    path = tmp_path / "tags.jsonl"
-    path.write_text('{"image": "a.jpg", "tags": ["red hat", "man, old"]}\n\n{"image": "b", "tags": []}\n')
-    assert list(read_tag_lines(path)) == [["red hat", "man, old"], []]
-
-
-BAD_LINES = ["{'tags': []}", '{"image": "a"}', '{"tags": "hat"}', '{"tags": [3]}', "[]", "\x00"]
-
-
-@pytest.mark.parametrize("line", BAD_LINES)
-def test_a_bad_tag_line_names_the_file_and_the_line(tmp_path, line):
-    path = tmp_path / "tags.jsonl"
-    path.write_text('{"image": "a", "tags": ["hat"]}\n' + line + "\n")
-    with pytest.raises(UserError, match=r"tags.jsonl: line 2: "):
-        list(read_tag_lines(path))
-
-
-def test_a_missing_tag_file_is_named(tmp_path):
-    with pytest.raises(UserError, match="none.jsonl: No such file"):
-        list(read_tag_lines(tmp_path / "none.jsonl"))
-
-
 def test_aliases_are_read_in_visual_genomes_form(ccp):
     aliases = read_aliases(ccp / "visual_genome" / "object_alias.txt")
     assert aliases["pants"] == ["pant", "trousers"]
@@ -108,20 +91,28 @@ def test_kinds_are_read_in_either_form(tmp_path):
     path.write_text(json.dumps({"hair": {"kind": "part", "level": "box"}, "sky": "stuff", "x": {}}))
     assert read_kinds(path) == {"hair": "part", "sky": "stuff", "x": "unknown"}
     path.write_text('{"hair": "hairy"}')
-    with pytest.raises(UserError, match="kinds.json: hair: kind 'hairy'"):
+    with pytest.raises(UserError, match="kinds.json: 'hair': kind 'hairy'"):
         read_kinds(path)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("dog,hound\n", encoding="utf-8-sig")
+    assert read_aliases(path) == {"dog": ["hound"]}
+    path.write_text('{"dog": "object"}', encoding="utf-8-sig")
+    assert read_kinds(path) == {"dog": "object"}
+
+
 def test_ccp_builds_and_its_dimensions_are_the_positive_eigenvalues(ccp):
-    tags = ccp / "tags" / "all_tags_for_pmi.jsonl"
+    tags = [ccp / "tags" / "all_tags_for_pmi.jsonl"]
     for variant, available in (("pmi", 37), ("ppmi", 47)):
-        assert build(read_tag_lines(tags), available, variant).dim == available
+        assert build_files(tags, available, variant).dim == available
         with pytest.raises(UserError, match=f"{available} are available"):
-            build(read_tag_lines(tags), available + 1, variant)
+            build_files(tags, available + 1, variant)
 
 
 def test_tates_terms_with_commas_survive_the_directory(tate, tmp_path):
-    vocabulary = build(read_tag_lines(tate), dim=32, min_count=100)
+    vocabulary = build_files([tate], dim=32, min_count=100)
     vocabulary.save(tmp_path / "tate")
     loaded = Vocabulary.load(tmp_path / "tate")
     assert loaded.names == vocabulary.names and "man, old" in loaded.names

@@ -7,7 +7,7 @@ import pytest
 import reference
 
 from cmask_tf.vocabulary import neighbours
-from cmask_tf.vocabulary.build import build, read_tag_lines
+from cmask_tf.vocabulary.build import build_files
 from cmask_tf.vocabulary.counts import count
 from cmask_tf.vocabulary.neighbours import (
     pmi_neighbours,
@@ -30,7 +30,7 @@ def random_counts():
 
 @pytest.fixture(scope="module")
 def ccp_vocabulary(ccp):
-    return build(read_tag_lines(ccp / "tags" / "all_tags_for_pmi.jsonl"), dim=37)
+    return build_files([ccp / "tags" / "all_tags_for_pmi.jsonl"], dim=37)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,25 @@ def test_a_word_of_every_image_is_similar_to_nothing():
     counts = count([[*tags, "skin"] for tags in OUTFITS])
     assert counts.names[0] == "skin"
     assert (second_order(counts, [0], np.arange(1, 7)) == 0).all()
+
+
+def test_where_kinds_are_known_a_companion_of_another_kind_does_not_stand_in():
+    # A van is in the company of its wheels, always, and of the road; cars keep a similar company.
+    traffic = [["van", "wheel", "road"], ["car", "road", "garage"], ["house"], ["wheel", "road"]]
+    counts = count(8 * traffic)
+    van, car, wheel, road = map(counts.names.index, ("van", "car", "wheel", "road"))
+    kinds = dict.fromkeys(counts.names, "object") | {"wheel": "part", "road": "stuff"}
+
+    def found(word, candidates, kinds):
+        return second_order_neighbours(counts, [word], np.array(candidates), kinds)[0]
+
+    in_order = [kinds[name] for name in counts.names]
+    assert found(van, [car, wheel], None) == wheel
+    assert found(van, [car, wheel], in_order) == car
+    assert found(van, [car, wheel], ["unknown"] * len(in_order)) == wheel
+    assert found(van, [wheel, road], in_order) in (wheel, road)  # better than nothing
+    parts = ["part" if name == "van" else kind for name, kind in zip(counts.names, in_order, strict=True)]
+    assert found(van, [road, car], parts) == car  # a part lies in its whole
 
 
 def test_no_candidates_is_an_error(random_counts):

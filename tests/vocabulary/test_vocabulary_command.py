@@ -39,12 +39,36 @@ def test_variant_and_minimum_are_passed_on(tags, tmp_path):
     assert vocabulary.names == ["a"] and vocabulary.meta["variant"] == "ppmi"
 
 
-def test_a_line_that_is_not_json_is_one_line_and_nothing_is_written(tags, tmp_path, capsys):
-    tags.write_text(tags.read_text() + "hat, coat\n")
-    assert main(["vocabulary", "build", str(tags), "--dim", "2", "--out", str(tmp_path / "v")]) == 2
+def test_a_bad_line_is_skipped_and_told(tags, tmp_path, capsys):
+    tags.write_text(tags.read_text() * 2 + "hat, coat\n")
+    assert main(["vocabulary", "build", str(tags), "--dim", "2", "--out", str(tmp_path / "v")]) == 0
+    out = capsys.readouterr().out
+    assert "note: skipped 1 of 17 lines: " in out and "tags.jsonl:17: not JSON" in out
+    assert "16 images" in out and Vocabulary.load(tmp_path / "v").documents == 16
+
+
+@pytest.mark.parametrize(("strict", "lines"), [(["--strict"], 2), ([], 1)])
+def test_a_bad_line_of_few_or_a_strict_reading_is_one_line_and_nothing_is_written(
+    tags, tmp_path, capsys, strict, lines
+):
+    tags.write_text(tags.read_text() * lines + "hat, coat\n")
+    command = ["vocabulary", "build", str(tags), "--dim", "2", "--out", str(tmp_path / "v"), *strict]
+    assert main(command) == 2
     error = capsys.readouterr().err
-    assert "tags.jsonl: line 9: not JSON" in error and error.count("\n") == 1
+    assert f"tags.jsonl:{8 * lines + 1}: not JSON" in error and error.count("\n") == 1
     assert [f.name for f in tmp_path.iterdir()] == ["tags.jsonl"]
+
+
+def test_several_files_folders_and_globs_are_one_corpus(tags, tmp_path, capsys):
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    lines = tags.read_text().splitlines(keepends=True)
+    for i in range(4):
+        (shards / f"{i}.jsonl").write_text("".join(lines[2 * i : 2 * i + 2]))
+    for number, names in enumerate(([shards], [shards / "[01]*", shards / "2.jsonl", shards])):
+        out = tmp_path / f"v{number}"
+        assert main(["vocabulary", "build", *map(str, names), "--dim", "2", "--out", str(out)]) == 0
+        assert capsys.readouterr().out.endswith("4 concepts, 2 dimensions, 8 images\n")
 
 
 def test_too_many_dimensions_are_an_error_that_names_the_number(tags, tmp_path, capsys):

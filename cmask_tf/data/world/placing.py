@@ -99,7 +99,7 @@ def place_objects(
     if place in GROUPS and rng.random() < 0.12:
         zone, name = GROUPS[place]
         wanted += [(zone, name, 1)] * int(rng.integers(4, 7))
-    zoom = rng.uniform(0.75, 1.75)
+    zoom = rng.uniform(1.0, 2.2)
     placed: list[Placed] = []
     for zone, name, group in wanted:
         item = _find_room(rng, zone, name, group, zones, (height, width), zoom, placed)

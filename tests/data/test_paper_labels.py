@@ -1,0 +1,58 @@
+"""What is one concept in several sources."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+from cmask_tf.data.paper import labels as label_space
+from cmask_tf.errors import UserError
+from cmask_tf.vocabulary.artefact import Vocabulary
+
+
+def word_list(names, aliases):
+    n = len(names)
+    return Vocabulary(
+        list(names),
+        np.full(n, 5),
+        np.ones(n, np.float32),
+        ["unknown"] * n,
+        aliases,
+        np.eye(n, dtype=np.float32),
+        np.ones(n, np.float32),
+        scipy.sparse.csr_matrix((n, n), dtype=np.int32),
+        {"documents": 100},
+    )
+
+
+MERGED = [
+    ("open images", "Mouse", None),  # an animal there
+    ("coco", "mouse", "computer mouse"),
+    ("visual genome", "dogs", "dog"),  # the vocabulary's word, in the plural
+    ("visual genome", "hound", "dog"),  # its alias
+    ("visual genome", "glasses", "glasses"),  # no plural of the word glass
+    ("visual genome", "yurt", "yurts"),  # not in the vocabulary: as most photos have it
+    ("open images", "yurts", "yurts"),
+    ("visual genome", "pony", "horse"),  # the user's own alias
+    ("visual genome", "jeans", "jeans"),
+]
+
+
+def test_names_that_mean_one_concept(tmp_path):
+    (tmp_path / "aliases.txt").write_text("horse,pony\n")
+    aliases = label_space.read_aliases(label_space.ALIASES, tmp_path / "aliases.txt")
+    words = word_list(["dog", "glass", "computer mouse"], aliases=[["hound"], [], []])
+    photos = {(source, name.lower()): 5 + name.endswith("s") for source, name, _ in MERGED}
+    labels = label_space.merge(photos, words, aliases)
+    for source, name, concept in MERGED:
+        expected = concept or name.lower()
+        assert labels.names[labels.of[source, name.lower()]] == expected
+    assert [n for n, known in zip(labels.names, labels.known, strict=True) if known] == [
+        "computer mouse",
+        "dog",
+    ]
+
+
+def test_an_alias_line_without_its_own_name_is_an_error(tmp_path):
+    (tmp_path / "aliases.txt").write_text("horse,pony\n,mule\n")
+    with pytest.raises(UserError, match="aliases.txt:2: expected the concept's own name first"):
+        label_space.read_aliases(tmp_path / "aliases.txt")
