@@ -21,7 +21,7 @@ from cmask_tf.data.filling import find_any
 from cmask_tf.data.placed_faults import PlacedFaults, place
 from cmask_tf.data.sources import PhotoFinder, image_size
 from cmask_tf.data.spool import Spool
-from cmask_tf.data.streams import csv_rows, json_entries
+from cmask_tf.data.streams import csv_fields, csv_rows, json_entries
 from cmask_tf.faults import BadRecord, Faults
 from cmask_tf.vocabulary.tag_files import parse_json
 
@@ -145,13 +145,10 @@ class OpenImages:
         def parse(line: bytes, number: int, where: str) -> object:
             text = line.decode("utf-8", "surrogateescape")
             try:
-                row = next(csv.reader([text]), [])
+                row = csv_fields(text)
             except csv.Error as error:
                 raise BadRecord("not a row of CSV", where, str(error)) from None
-            if not row or number == 1:
-                return None
-            # A quote that is not closed keeps the line's end.
-            return found.of(row, 2 if any("\n" in field for field in row) else 1, where)
+            return None if not row or number == 1 else found.of(row, where)
 
         def entries(faults: Faults) -> Iterator[tuple[str, object]]:
             return open_images.rows(path, columns, faults)

@@ -193,11 +193,15 @@ def _ahead(pool: ThreadPoolExecutor, most: int, work: Callable, items: Iterable)
 
 
 def read_photo(photo: Annotated) -> bytes:
-    """The bytes of a photo's file, with its header and its end checked, not its pixels.
+    """The bytes of a photo's file, which training can decode.
+
+    TensorFlow decodes it, 0.6 ms for a photo of 480 px: it refuses some damaged photos that other decoders
+    take, and would end the training that meets one.
 
     Raises:
-        BadRecord: not a JPEG or PNG, truncated, or not of the annotated size.
+        BadRecord: not a JPEG or PNG, truncated, damaged, or not of the annotated size.
     """
+    import tensorflow as tf
     from PIL import Image, UnidentifiedImageError
 
     where = str(photo.image)
@@ -217,4 +221,8 @@ def read_photo(photo: Annotated) -> bytes:
     if size != (photo.height, photo.width):
         found = f"stored as {size[1]} x {size[0]}, annotated as {photo.width} x {photo.height}"
         raise BadRecord("photo of another size than annotated", where, found)
+    try:
+        tf.io.decode_image(encoded, channels=3)
+    except tf.errors.InvalidArgumentError:
+        raise BadRecord("damaged; its pixels cannot be decoded", where) from None
     return encoded

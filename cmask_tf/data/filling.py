@@ -37,8 +37,6 @@ def find_any(finder: PhotoFinder, names: Sequence[str], where: str) -> Path:
             return finder.find(name, where)
         except BadRecord as bad:
             missing = missing or bad
-        except ValueError as error:  # what looks like a URL and is none
-            missing = missing or BadRecord("photo is not there", where, f"{name!r:.200}; {error}")
     raise missing or BadRecord("photo is not there", where, "expected a file name")
 
 

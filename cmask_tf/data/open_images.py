@@ -284,36 +284,34 @@ class Columns:
         at = [head.index(column) if column in head else len(head) for column in columns]
         self._pick, self._width, self._padded = itemgetter(*at), len(head), max(at) == len(head)
 
-    def of(self, row: Sequence[str], lines: int, where: str) -> Sequence[str]:
+    def of(self, row: Sequence[str], where: str) -> Sequence[str]:
         """The columns' fields in a row; IsGroupOf is "-1" where the file does not have it.
 
         Args:
             row: all its fields.
-            lines: that it takes in the file.
             where: file and line.
 
         Raises:
             BadRecord: it is no row of this file.
         """
+        if row[-1].endswith(("\n", "\r")):
+            raise BadRecord("a quote that is not closed on its line", where)
         if len(row) != self._width:
             raise BadRecord("a row has another number of columns than the heading", where, f"{len(row)}")
-        if lines > 1 and any("\n" in field for field in row):
-            raise BadRecord("a quote that is not closed on its line", where)
         return self._pick([*row, "-1"] if self._padded else row)
 
 
 def rows(path: Path, columns: tuple[str, ...], faults: Faults) -> Iterator[tuple[str, Sequence[str]]]:
     """("file:line", fields of the columns in their order)."""
     lines = csv_rows(path)
-    last, head = next(lines, (1, []))
+    _, head = next(lines, (1, []))
     found = Columns(path, head, columns)
     for line, row in lines:
         where = f"{path}:{line}"
         try:
-            yield where, found.of(row, line - last, where)
+            yield where, found.of(row, where)
         except BadRecord as bad:
             faults.skip(bad)
-        last = line
 
 
 def _parse_box(row: Sequence[str], where: str) -> tuple[str, str, Box, bool]:

@@ -101,13 +101,18 @@ class PhotoFinder:
         Raises:
             BadRecord: it is not there; `where` names the file and the record.
         """
-        parts = _parts(given)
+        try:
+            parts = _parts(given)
+        except ValueError as error:  # what looks like a URL and is none
+            raise BadRecord("photo is not there", where, f"{given!r:.200}; {error}") from None
         for drop in range(len(parts)):
             path = self.images.joinpath(*parts[drop:])
             if _is_file(path):
                 return path
         looked = " or ".join(str(self.images.joinpath(*parts[drop:])) for drop in range(len(parts)))
-        raise BadRecord("photo is not there", where, f"{given!r:.200}; expected {looked or 'a file name'}")
+        raise BadRecord(
+            "photo is not there", where, f"{given!r:.200}; expected {looked or 'a file name':.400}"
+        )
 
 
 def _is_file(path: Path) -> bool:

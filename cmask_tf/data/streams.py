@@ -55,20 +55,29 @@ def json_entries(path: Path, key: str | None = None, what: str = "an object") ->
 def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line number, fields) of every line with anything in it, the heading too.
 
-    Bytes that are not UTF-8 come as lone surrogates, so that one bad line does not end the file.
+    A row is a line: a quote that is not closed does not swallow the rows behind it. Bytes that are not UTF-8
+    come as lone surrogates, so that one bad line does not end the file.
 
     Raises:
         UserError: no such file, or not CSV.
     """
     with _opened(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
-        rows = csv.reader(text)
-        try:
-            for row in rows:
-                if row:
-                    yield rows.line_num, row
-        except csv.Error as error:
-            raise UserError(f"{path}:{rows.line_num}: not a CSV file ({error})") from None
+        for number, line in enumerate(text, 1):
+            try:
+                row = csv_fields(line)
+            except csv.Error as error:
+                raise UserError(f"{path}:{number}: not a CSV file ({error})") from None
+            if row:
+                yield number, row
+
+
+def csv_fields(line: str) -> list[str]:
+    """The fields of a line of CSV, none of an empty one; a quote that is not closed keeps the line's end."""
+    bare = line.rstrip("\r\n")
+    if '"' in bare or "\r" in bare:
+        return next(csv.reader((line,)))
+    return bare.split(",") if bare else []
 
 
 class _Counted(io.RawIOBase):

@@ -105,7 +105,7 @@ def read_aliases(path: str | Path) -> dict[str, list[str]]:
         UserError: the file is missing or not text.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: expected a text file in UTF-8 ({error})") from None
     table: dict[str, list[str]] = {}
@@ -123,7 +123,7 @@ def read_kinds(path: str | Path) -> dict[str, str]:
         UserError: the file is missing, not JSON, or of another form.
     """
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        values = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except ValueError as error:
@@ -133,7 +133,8 @@ def read_kinds(path: str | Path) -> dict[str, str]:
     kinds = {name: v.get("kind", "unknown") if isinstance(v, dict) else v for name, v in values.items()}
     for name, kind in kinds.items():
         if kind not in KINDS:
-            raise UserError(f"{path}: {name}: kind {kind!r}: expected one of {', '.join(KINDS)}")
+            found = f"{name!r:.80}: kind {kind!r:.80}"
+            raise UserError(f"{path}: {found}: expected one of {', '.join(KINDS)}")
     return kinds
 
 

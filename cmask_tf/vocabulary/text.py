@@ -13,6 +13,8 @@ from collections.abc import Iterable
 
 from cmask_tf.errors import UserError
 
+_LONGEST = 45  # letters of a word that has forms; the rules take seconds for one of thousands
+
 
 def fold(name: str) -> str:
     """The one spelling that case, Unicode form, hyphens and spaces are reduced to.
@@ -64,7 +66,7 @@ def slug(name: str) -> str:
 
 @functools.cache
 def _word_inflections(word: str) -> list[str]:
-    if not word.isalpha():
+    if not word.isalpha() or len(word) > _LONGEST:
         return []
     engine = _engine()
     plural, singular = engine.plural_noun(word), engine.singular_noun(word)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from model_garden import TfExampleDecoder, tfrecord_lib
 from PIL import Image
 from pycocotools import mask as rle
 
@@ -29,28 +30,6 @@ def jpeg():
 
 def photo(*objects, tags=()):
     return Annotated(Path("folder/a.jpg"), "7", HEIGHT, WIDTH, objects, tags)
-
-
-def model_garden(serialized):
-    """The reading half of official.vision.dataloaders.tf_example_decoder.TfExampleDecoder(include_mask=True),
-    written from its documented keys: every list dense, every mask a PNG of one size."""
-    floats = [f"image/object/bbox/{side}" for side in SIDES] + ["image/object/area"]
-    spec = {
-        "image/encoded": tf.io.FixedLenFeature((), tf.string),
-        "image/source_id": tf.io.FixedLenFeature((), tf.string),
-        "image/height": tf.io.FixedLenFeature((), tf.int64, -1),
-        "image/width": tf.io.FixedLenFeature((), tf.int64, -1),
-        "image/object/class/label": tf.io.VarLenFeature(tf.int64),
-        "image/object/is_crowd": tf.io.VarLenFeature(tf.int64),
-        "image/object/mask": tf.io.VarLenFeature(tf.string),
-        **{key: tf.io.VarLenFeature(tf.float32) for key in floats},
-    }
-    values = tf.io.parse_single_example(serialized, spec)
-    values = {k: tf.sparse.to_dense(v) if isinstance(v, tf.SparseTensor) else v for k, v in values.items()}
-    pngs = values["image/object/mask"]
-    values["masks"] = [tf.io.decode_png(png, channels=1)[..., 0].numpy() for png in pngs]
-    values["boxes"] = tf.stack([values[key] for key in floats[:4]], -1).numpy()
-    return values
 
 
 def test_parse_gives_back_what_was_encoded():
@@ -89,55 +68,52 @@ def test_a_mask_without_a_box_gets_the_masks_box():
     np.testing.assert_allclose(record["boxes"], [BOX], atol=1e-6)
 
 
+@pytest.mark.parametrize("include_mask", [False, True], ids=["boxes", "masks"])
 @pytest.mark.parametrize("objects", [(), (HAT,), (DOG,), (HAT, DOG)], ids=["none", "mask", "box", "both"])
-def test_model_garden_reads_the_record(objects):
-    labels = {"red hat": 1, "stra\u00dfe": 2}
-    values = model_garden(schema.encode(photo(*objects), jpeg(), labels))
-    assert tf.io.decode_image(values["image/encoded"]).shape == (HEIGHT, WIDTH, 3)
-    assert values["image/object/class/label"].numpy().tolist() == [labels[thing.name] for thing in objects]
-    assert values["image/object/is_crowd"].numpy().tolist() == [thing.crowd for thing in objects]
+def test_model_gardens_decoder_reads_the_record(objects, include_mask):
+    labels, encoded = {"red hat": 1, "stra\u00dfe": 2}, jpeg()
+    decoder = TfExampleDecoder(include_mask=include_mask)
+    records = tf.data.Dataset.from_tensors(schema.encode(photo(*objects, tags=("x",)), encoded, labels))
+    (values,) = records.map(decoder.decode).as_numpy_iterator()
+    assert (values["source_id"], values["height"], values["width"]) == (b"7", HEIGHT, WIDTH)
+    np.testing.assert_array_equal(values["image"], tf.io.decode_jpeg(encoded))
+    assert values["groundtruth_classes"].tolist() == [labels[thing.name] for thing in objects]
+    assert values["groundtruth_is_crowd"].tolist() == [thing.crowd for thing in objects]
     boxes = np.reshape([thing.box for thing in objects], (-1, 4))
-    np.testing.assert_allclose(values["boxes"], boxes, atol=1e-6)
-    # Every object has a PNG, or none has: the decoder stacks them.
-    expected = [MASK if thing.mask else 0 * MASK for thing in objects] if HAT in objects else []
-    np.testing.assert_array_equal(values["masks"], expected)
+    np.testing.assert_allclose(values["groundtruth_boxes"], boxes, atol=1e-6)
+    assert ("groundtruth_instance_masks" in values) == include_mask
+    if include_mask:
+        # Every object has a PNG, or none has: the decoder stacks them.
+        expected = [MASK if thing.mask else 0 * MASK for thing in objects] if HAT in objects else []
+        found = values["groundtruth_instance_masks"]
+        np.testing.assert_array_equal(found, np.reshape(expected, (-1, HEIGHT, WIDTH)))
 
 
 def test_area_is_the_masks_or_else_the_boxs_in_pixels():
     ring = MASK.copy()
     ring[3, 4] = 0
     with_hole = Object("red hat", BOX, rle.encode(np.asfortranarray(ring)))
-    values = model_garden(schema.encode(photo(with_hole, DOG), jpeg()))
-    np.testing.assert_allclose(values["image/object/area"], [11, 4 * 9], atol=1e-4)
+    values = TfExampleDecoder().decode(schema.encode(photo(with_hole, DOG), jpeg()))
+    np.testing.assert_allclose(values["groundtruth_area"], [11, 4 * 9], atol=1e-4)
 
 
-def test_parse_reads_a_record_of_model_gardens_own_converter():
+@pytest.mark.parametrize("with_crowd", [True, False])
+def test_parse_reads_a_record_of_model_gardens_helpers(with_crowd):
     """It has no has_mask, and no tags; is_crowd may be missing."""
-
-    def texts(*values):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
-
-    def ints(*values):
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
-
-    def floats(*values):
-        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-
-    png = tf.io.encode_png(MASK[..., None]).numpy()
-    features = {
-        "image/encoded": texts(jpeg()),
-        "image/height": ints(HEIGHT),
-        "image/width": ints(WIDTH),
-        "image/object/class/text": texts(b"dog"),
-        "image/object/class/label": ints(18),
-        "image/object/mask": texts(png),
-        **{f"image/object/bbox/{side}": floats(v) for side, v in zip(SIDES, BOX, strict=True)},
-    }
+    feature = tfrecord_lib.convert_to_feature
+    features = tfrecord_lib.image_info_to_feature_dict(HEIGHT, WIDTH, "a.jpg", 7, encoded := jpeg(), "jpg")
+    png = tfrecord_lib.encode_mask_as_png(MASK)
+    features |= {f"image/object/bbox/{side}": feature([v]) for side, v in zip(SIDES, BOX, strict=True)}
+    features |= {"image/object/class/text": feature([b"dog"]), "image/object/class/label": feature([18])}
+    features |= {"image/object/mask": feature([png])}
+    if with_crowd:
+        features["image/object/is_crowd"] = feature([1])
     example = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
-    record = schema.parse(example)
-    assert record["masks"].numpy().tolist() == [png]
-    assert record["crowd"].numpy().tolist() == [False]
-    assert record["names"].numpy().tolist() == [b"dog"]
+    record = {key: value.numpy() for key, value in schema.parse(example).items()}
+    assert (record["encoded"], record["source_id"], record["height"]) == (encoded, b"7", HEIGHT)
+    assert record["masks"].tolist() == [png] and record["tags"].tolist() == []
+    assert record["crowd"].tolist() == [with_crowd]
+    assert record["names"].tolist() == [b"dog"]
     np.testing.assert_allclose(record["boxes"], [BOX], atol=1e-6)
 
 

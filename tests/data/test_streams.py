@@ -44,8 +44,15 @@ def test_packed_files_are_read(tmp_path):
 
 def test_rows_carry_their_line_and_empty_lines_do_not_count(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_bytes(b'a,b\r\n\n"c\nd",e\nf')
-    assert list(csv_rows(path)) == [(1, ["a", "b"]), (4, ["c\nd", "e"]), (5, ["f"])]
+    path.write_bytes(b'a,b\r\n\n"c ""d"", x",e\rf')
+    assert list(csv_rows(path)) == [(1, ["a", "b"]), (3, ['c "d", x', "e"]), (4, ["f"])]
+
+
+def test_a_quote_that_is_not_closed_ends_with_its_line(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'a,"b\nc,d\n"e""f","g\nh,i')
+    rows = [["a", "b\n"], ["c", "d"], ['e"f', "g\n"], ["h", "i"]]
+    assert list(csv_rows(path)) == list(enumerate(rows, 1))
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path):
@@ -103,10 +110,10 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
         list(json_entries(packed))
 
 
-def test_a_field_without_an_end_is_no_csv(tmp_path):
+def test_a_text_of_endless_length_is_no_csv(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_text('a\n"' + "x\n" * 100_000)
-    with pytest.raises(UserError, match=r"a.csv:\d+: not a CSV file"):
+    path.write_text('a\n"' + "x" * 200_000)
+    with pytest.raises(UserError, match="a.csv:2: not a CSV file"):
         list(csv_rows(path))
 
 

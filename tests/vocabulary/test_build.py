@@ -134,8 +134,16 @@ def test_kinds_are_read_in_either_form(tmp_path):
     path.write_text(json.dumps({"hair": {"kind": "part", "level": "box"}, "sky": "stuff", "x": {}}))
     assert read_kinds(path) == {"hair": "part", "sky": "stuff", "x": "unknown"}
     path.write_text('{"hair": "hairy"}')
-    with pytest.raises(UserError, match="kinds.json: hair: kind 'hairy'"):
+    with pytest.raises(UserError, match="kinds.json: 'hair': kind 'hairy'"):
         read_kinds(path)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("dog,hound\n", encoding="utf-8-sig")
+    assert read_aliases(path) == {"dog": ["hound"]}
+    path.write_text('{"dog": "object"}', encoding="utf-8-sig")
+    assert read_kinds(path) == {"dog": "object"}
 
 
 def test_ccp_builds_and_its_dimensions_are_the_positive_eigenvalues(ccp):

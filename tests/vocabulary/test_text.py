@@ -56,3 +56,7 @@ def test_slug_keeps_letters_and_digits(name, expected):
 def test_a_name_without_letters_has_no_slug():
     with pytest.raises(UserError, match="letter or digit"):
         slug("...")
+
+
+def test_a_word_that_no_dictionary_has_has_no_other_forms():
+    assert forms("red " + "hat" * 2000) == ["red " + "hat" * 2000]
