@@ -8,12 +8,15 @@ one. Whatever was changed is told in `meta["notes"]`.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse
 
 from cmask_tf.errors import UserError
 from cmask_tf.faults import Faults
@@ -234,9 +237,26 @@ def _skipped(faults: Faults) -> list[str]:
 
 
 def _vectors(counts: Counts, dim: int, variant: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    vectors, eigenvalues = word_vectors(pmi_matrix(counts, variant), dim, overwrite=True)
+    matrix = pmi_matrix(counts, variant)
+    with _on_disk(counts):
+        vectors, eigenvalues = word_vectors(matrix, dim, overwrite=True)
+    del matrix
     vectors, null = fill_null_vectors(vectors, counts.pairs)
     return vectors, eigenvalues, [counts.names[i] for i in null]
+
+
+@contextlib.contextmanager
+def _on_disk(counts: Counts) -> Iterator[None]:
+    """Keeps the pairs in a temporary file: they and the eigenvectors' work need not share the memory."""
+    with tempfile.TemporaryFile(prefix="cmask-pairs-") as file:
+        starts, shape = counts.pairs.indptr, counts.pairs.shape
+        np.save(file, counts.pairs.indices)
+        np.save(file, counts.pairs.data)
+        counts.pairs = None
+        yield
+        file.seek(0)
+        indices, values = np.load(file), np.load(file)
+        counts.pairs = scipy.sparse.csr_matrix((values, indices, starts), shape)
 
 
 def _equal_vectors(vectors: np.ndarray) -> tuple[list[int], dict[int, list[int]]]:

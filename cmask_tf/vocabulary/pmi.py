@@ -87,9 +87,10 @@ def log_ratios(
 def word_vectors(matrix: np.ndarray, dim: int, overwrite: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """W = U S^(1/2), the first `dim` columns, of a symmetric matrix.
 
-    Memory: 12 V dim bytes, and a copy of the matrix unless it may be overwritten (V = 18,000, dim = 4,096:
-    2.2 GB with the matrix itself). Up to 2,048 words everything is float64; above, the reduction to a
-    tridiagonal matrix and the way back are float32.
+    Memory: 8 V^2 bytes (SciPy's wrapper clears a matrix for all vectors of the tridiagonal problem) and
+    4 V dim, and a copy of the matrix unless it may be overwritten (V = 18,000, dim = 4,096: 4.2 GB with
+    the matrix itself). Up to 2,048 words everything is float64; above, the reduction to a tridiagonal
+    matrix and the way back are float32.
 
     Args:
         matrix: float32 [V, V].
