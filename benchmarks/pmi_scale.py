@@ -114,7 +114,7 @@ def measured_build(tags: Path, dim: int, out: Path) -> list[tuple[str, str]]:
         peak = max(peak, _memory(child.pid))
         time.sleep(0.2)
     if child.returncode:
-        raise SystemExit(child.returncode)
+        raise SystemExit(f"the build ended with {child.returncode}")
     whole, parts = time.perf_counter() - start, json.loads(times.read_text())
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     size = sum(file.stat().st_size for file in out.iterdir())
