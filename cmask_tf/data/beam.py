@@ -26,7 +26,6 @@ from cmask_tf.data import conversion, records
 from cmask_tf.data.beam_sources import SOURCES, Feed, Record
 from cmask_tf.data.claim import claimed, clear, write_json
 from cmask_tf.data.placed_faults import PlacedFaults, place
-from cmask_tf.data.sources import Annotated, Annotations
 from cmask_tf.data.spool import Spool
 from cmask_tf.errors import UserError
 from cmask_tf.faults import BadRecord, Faults
@@ -74,9 +73,9 @@ def write(
         opened = _opened(read, folder)
         with _progress(folder, f"converting {source}"):
             run(pipeline, partial(_construct, opened, folder, strict, shards))
-        annotated = _told(folder, source, strict)
-        names = records.shard_names(annotated.total, shards)
-        return records.describe(folder, annotated, _whole(folder, names, strict), names, source)
+        concepts, photos, faults = _told(folder, source, strict)
+        names = records.shard_names(photos, shards)
+        return records.describe(folder, concepts, faults, _whole(folder, names, strict), names, source)
 
 
 def _opened(read: partial, folder: Path):
@@ -87,8 +86,8 @@ def _opened(read: partial, folder: Path):
         raise
 
 
-def _told(folder: Path, name: str, strict: bool) -> Annotations:
-    """What the workers read."""
+def _told(folder: Path, name: str, strict: bool) -> tuple[list[str], int, Faults]:
+    """What the workers read: the objects' names, the number of photos, the faults."""
     try:
         reading = json.loads((folder / READING).read_text(encoding="utf-8"))
         if reading["error"]:
@@ -100,11 +99,7 @@ def _told(folder: Path, name: str, strict: bool) -> Annotations:
         raise
     faults = Faults(strict)
     faults.restore(reading["faults"])
-    return Annotations(tuple(reading["names"]), reading["photos"], _nothing, faults)
-
-
-def _nothing(start: int) -> Iterator[Annotated | BadRecord]:
-    raise NotImplementedError("the photos are where the workers were")
+    return reading["names"], reading["photos"], faults
 
 
 def _whole(folder: Path, names: Sequence[str], strict: bool) -> conversion.Tally:

@@ -96,16 +96,20 @@ def _locked(folder: Path, out: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise UserError(f"{out}: another process is writing it") from None
-    except OSError:
-        pass  # a file system without locks
-    try:
+        if not _lock(handle):
+            raise UserError(f"{out}: another process is writing it")
         yield
     finally:
         os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Whether nobody else has the lock; a file system without locks cannot tell, and is trusted."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return not isinstance(error, BlockingIOError)
+    return True
 
 
 def _take_up(folder: Path, inputs: dict) -> None:

@@ -11,7 +11,7 @@ it tells a person what is in it. An interrupted conversion goes on where it stop
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -136,7 +136,7 @@ def write(
         annotated = _read(read, folder, Faults(strict), source or str(out))
         names = shard_names(annotated.total, shards)
         whole = conversion.convert(annotated, folder, names, source)
-        return describe(folder, annotated, whole, names, source)
+        return describe(folder, annotated.names, annotated.faults, whole, names, source)
 
 
 def shard_names(photos: int, shards: int | None) -> list[str]:
@@ -146,13 +146,23 @@ def shard_names(photos: int, shards: int | None) -> list[str]:
 
 
 def describe(
-    folder: Path, annotated: Annotations, whole: conversion.Tally, names: list[str], source: str
+    folder: Path,
+    concepts: Sequence[str],
+    reading: Faults,
+    whole: conversion.Tally,
+    shards: list[str],
+    source: str,
 ) -> Summary:
-    """Writes dataset.json and report.md beside a set's shards, and removes what else is there."""
-    summary = _summary(annotated, whole, names, source)
+    """Writes dataset.json and report.md beside a set's shards, and removes what else is there.
+
+    Args:
+        concepts: every name that an object of the source has, sorted.
+        reading: what was found when the annotations were read; `whole` holds what was found in the photos.
+    """
+    summary = _summary(concepts, reading, whole, shards, source)
     write_json(folder / INDEX, asdict(summary), indent=1)
     (folder / REPORT).write_text(markdown(asdict(summary)), encoding="utf-8")
-    clear(folder, keep=(CLAIM, INDEX, REPORT, *names))
+    clear(folder, keep=(CLAIM, INDEX, REPORT, *shards))
     return summary
 
 
@@ -167,12 +177,13 @@ def _read(read: Callable, folder: Path, faults: Faults, source: str) -> Annotati
     return annotated
 
 
-def _summary(annotated: Annotations, whole: conversion.Tally, names: list[str], source: str) -> Summary:
+def _summary(
+    concepts: Sequence[str], reading: Faults, whole: conversion.Tally, shards: list[str], source: str
+) -> Summary:
     faults = Faults()
-    faults.add(annotated.faults.state())
-    read = faults.good
+    faults.add(reading.state())
     faults.add(whole.faults.state())
-    concepts = {name: whole.concepts[name] for name in annotated.names}
+    photos = {name: whole.concepts[name] for name in concepts}
     tags = dict(sorted(whole.tags.items()))
     counted = dict(sorted(faults.bad.items())), dict(sorted(faults.left_out.items())), faults.examples
-    return Summary(source, whole.photos, whole.level, concepts, tags, names, read, *counted)
+    return Summary(source, whole.photos, whole.level, photos, tags, shards, reading.good, *counted)

@@ -5,15 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import scipy.sparse
+from vocabulary_fixture import plain_vocabulary
 
 from cmask_tf.cli import main
 from cmask_tf.data.prepare import prepare
 from cmask_tf.data.world import write_world
 from cmask_tf.evaluation.review import Review
-from cmask_tf.vocabulary.artefact import Vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -24,18 +22,7 @@ def made(tmp_path_factory):
     write_world(world, 160)
     lines = (world / "tags" / "train.jsonl").read_text().splitlines()
     names = sorted({tag for line in lines for tag in json.loads(line)["tags"]} - {"tree", "boat"})
-    count = len(names)
-    Vocabulary(
-        names,
-        np.full(count, 9),
-        np.ones(count, np.float32),
-        ["unknown"] * count,
-        [[] for _ in names],
-        np.eye(count, dtype=np.float32),
-        np.ones(count, np.float32),
-        scipy.sparse.csr_matrix((count, count), dtype=np.int32),
-        {"documents": 128},
-    ).save(root / "vocabulary")
+    plain_vocabulary(names).save(root / "vocabulary")
     return root, world
 
 

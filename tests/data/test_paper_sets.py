@@ -7,37 +7,20 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import scipy.sparse
+from vocabulary_fixture import plain_vocabulary
 
 from cmask_tf.data.paper.choose import Sizes
 from cmask_tf.data.paper.sets import Extras, write_sets
 from cmask_tf.data.sources import Annotated, Annotations, Object
 from cmask_tf.errors import UserError
 from cmask_tf.faults import BadRecord
-from cmask_tf.vocabulary.artefact import Vocabulary
 
 BOX = (0.1, 0.2, 0.6, 0.7)
 MASK = {"size": [8, 10], "counts": b"\\3P1"}
 SIZES = Sizes(box=12, image=3, zero=2)
 WORDS = ["dog", "cat", "computer mouse", *(f"box {k}" for k in range(15)), "fern", "pond", "moss", "lid"]
 ZERO = ("yurt", "zebu")
-
-
-def vocabulary(names):
-    n = len(names)
-    return Vocabulary(
-        list(names),
-        np.full(n, 5),
-        np.ones(n, np.float32),
-        ["unknown"] * n,
-        [[] for _ in names],
-        np.eye(n, dtype=np.float32),
-        np.ones(n, np.float32),
-        scipy.sparse.csr_matrix((n, n), dtype=np.int32),
-        {"documents": 100},
-    )
 
 
 def photo(folder, number, names, mask=False, crowd=()):
@@ -63,7 +46,7 @@ def make(sources, out, seed=0, words=WORDS, sizes=SIZES, extras=None, tags=None)
     made = {name: Annotations.of(photos) for name, photos in sources.items()}
     if tags:
         made["tags"] = Annotations.of(tags)
-    return write_sets(lambda work: made, vocabulary(words), out, sizes, seed, extras)
+    return write_sets(lambda work: made, plain_vocabulary(words), out, sizes, seed, extras)
 
 
 def rows(path):
@@ -319,7 +302,7 @@ def test_a_bad_photo_does_not_move_the_others(sources, tmp_path):
     made = {name: Annotations.of(photos) for name, photos in sources.items()}
     bad = [BadRecord("photo that cannot be read", "x.jpg"), *sources["open images"]]
     made["open images"] = replace(made["open images"], items=lambda start: iter(bad[start:]))
-    write_sets(lambda work: made, vocabulary(WORDS), tmp_path / "out", SIZES)
+    write_sets(lambda work: made, plain_vocabulary(WORDS), tmp_path / "out", SIZES)
     make(sources, tmp_path / "clean")
     assert digest(tmp_path / "out") == digest(tmp_path / "clean")
 
