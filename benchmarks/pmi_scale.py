@@ -41,7 +41,7 @@ def main(argv=None) -> None:
     parser.add_argument("--images", type=int, default=6_000_000)
     parser.add_argument("--words", type=int, default=18_000)
     parser.add_argument("--dim", type=int, default=4096)
-    parser.add_argument("--work", type=Path, default=Path("runs/pmi_scale"))
+    parser.add_argument("--work", type=lambda p: Path(p).resolve(), default="runs/pmi_scale")
     parser.add_argument("--solver-words", type=int, default=6000, help="size of the comparison of solvers")
     args = parser.parse_args(argv)
     tags = write_tags(args.work, args.images, args.words)
@@ -49,7 +49,7 @@ def main(argv=None) -> None:
     rows = [("images x tags, words, dimensions", f"{args.images:,} x {TAGS}, {args.words:,}, {args.dim:,}")]
     rows += measured_build(tags, args.dim, out)
     rows += quality(out)
-    rows += counting_ratio(sorted(tags.glob("*.jsonl"))[:5], args.words)
+    rows += counting_ratio(sorted(tags.glob("*.jsonl")), args.words)
     rows += solver_ratio(out, args.solver_words, args.dim / args.words)
     print("| | |\n| --- | --- |")
     for name, value in rows:
@@ -198,9 +198,9 @@ def counting_ratio(files: list[Path], words: int) -> list[tuple[str, str]]:
     from cmask_tf.vocabulary.pairs import Source, count_pairs
 
     numbers = {word(i): i for i in range(words)}
-    rows = [json.loads(line)["tags"] for file in files for line in file.open()]
-    tags = np.array([numbers[tag] for row in rows for tag in row], np.int32)
-    lengths = np.array([len(row) for row in rows], np.int32)
+    shards = [_tags_of(file, numbers) for file in tqdm(files, desc="reading tags again", unit="files")]
+    tags, lengths = (np.concatenate(arrays) for arrays in zip(*shards, strict=True))
+    del shards
     with tempfile.TemporaryDirectory() as folder:
         stem = str(Path(folder) / "all")
         np.save(stem + ".tags.npy", tags)
@@ -218,7 +218,14 @@ def counting_ratio(files: list[Path], words: int) -> list[tuple[str, str]]:
     product.eliminate_zeros()
     equal = "equal" if (product != ours).nnz == 0 else "NOT EQUAL"
     text = f"{theirs / own:.1f} ({theirs:.1f} s against {own:.1f} s, {equal})"
-    return [(f"scipy's X^T X over our counting, {len(rows):,} images, one process", text)]
+    return [(f"scipy's X^T X over our counting, {len(lengths):,} images, one process", text)]
+
+
+def _tags_of(file: Path, numbers: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A file's words, int32 [mentions], one image after the other, and int32 [images], how many each has."""
+    rows = [json.loads(line)["tags"] for line in file.open()]
+    tags = np.array([numbers[tag] for row in rows for tag in row], np.int32)
+    return tags, np.array([len(row) for row in rows], np.int32)
 
 
 def solver_ratio(out: Path, words: int, share: float) -> list[tuple[str, str]]:

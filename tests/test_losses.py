@@ -7,7 +7,7 @@ import reference
 import tensorflow as tf
 
 from cmask_tf import config, losses
-from cmask_tf.training.loop import make_optimizers
+from cmask_tf.training.optimizers import make_optimizers
 
 LOG2 = np.log(2.0)
 

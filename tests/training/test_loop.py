@@ -281,30 +281,6 @@ def test_the_progress_line_shows_epoch_step_terms_speed_and_time_left():
         assert part in last
 
 
-def test_learning_rate_warms_up_and_falls_to_zero_by_hand():
-    rate = loop.cosine_with_warmup(Schedule(learning_rate=0.1, warmup=0.25), 12)
-    np.testing.assert_allclose([rate(s) for s in range(4)], [0.025, 0.05, 0.075, 0.1], rtol=1e-5)
-    np.testing.assert_allclose(rate(6), 0.1 * (1 + np.cos(np.pi / 3)) / 2, rtol=1e-5)
-    np.testing.assert_allclose(rate(12), 0.0, atol=1e-8)
-    flat = loop.cosine_with_warmup(Schedule(learning_rate=0.1, warmup=0.0), 10, rate=0.5)
-    np.testing.assert_allclose([flat(0), flat(5)], [0.05, 0.025], rtol=1e-5)
-
-
-def test_backbone_rate_and_what_weight_decay_leaves_alone():
-    models = ToyTask().models
-    schedule = Schedule(learning_rate=0.1, warmup=0.0, weight_decay=0.5, backbone_rate=0.2)
-    optimizers = loop.make_optimizers(models, schedule, 10)
-    for name, rate in (("backbone", 0.02), ("head", 0.1)):
-        model = models[name]
-        for v in model.trainable_variables:
-            v.assign(tf.ones(v.shape))
-        optimizer = optimizers["backbone" if name == "backbone" else "others"]
-        optimizer.apply([tf.zeros(v.shape) for v in model.trainable_variables], model.trainable_variables)
-        for v in model.trainable_variables:
-            expected = 1.0 - rate * 0.5 if v.name == "kernel" else 1.0
-            np.testing.assert_allclose(v, np.full(v.shape, expected), rtol=1e-6)
-
-
 def test_strategy_by_devices_and_tf_config(monkeypatch):
     assert strategy.make_strategy(["CPU:0"]).num_replicas_in_sync == 1
     assert strategy.is_chief(strategy.make_strategy())
