@@ -23,6 +23,7 @@ from cmask_tf.data.order import Order, Records, decoded, ordered, serialized
 
 _READY = 4  # batches that wait for a trainer
 _PADDING = -1
+_WHOLE = (0.0, 0.0, 1.0, 1.0)  # the window that shows all of a picture
 _MARGIN = 2  # pixels: chroma is interpolated between neighbours, which a JPEG's crop has to include
 Example = dict[str, tf.Tensor]
 
@@ -127,7 +128,7 @@ def segmentation_batches(
 
     Returns:
         Batches of "image" float32 [B, S, S, 3] in 0..255; "attention" float32 [B, S, S, 2], each scale
-        min-max normalised; "mask" and "weight" float32 [B, S, S, 1], 0 or 1.
+        min-max normalised; "mask" and "weight" bool [B, S, S, 1], a quarter of the bytes of floats.
     """
 
     order = Order(**order)
@@ -137,17 +138,34 @@ def segmentation_batches(
         record = attention_records.parse(one)
         labels = attention_records.labels_of(record, place)
         photo = _Photo(record, order, index, labels == attention_records.MASK)
-        flipped = photo.cut.flipped if order.train else tf.constant(False)
-        attention = photo.attention(attention_records.maps_of(record, place, flipped), size, noise)
+        maps = attention_records.maps_of(record, place, photo.flipped())
         labels = geometry.resize_labels(photo.planes(labels), size)
-        mask, open_ = labels == attention_records.MASK, labels == attention_records.CROWD
-        planes = {"mask": tf.cast(mask, tf.float32), "weight": 1.0 - tf.cast(open_, tf.float32)}
-        return {"image": photo.image(size), "attention": attention, **planes}
+        return {
+            "image": photo.image(size),
+            "mask": labels == attention_records.MASK,
+            "weight": labels != attention_records.CROWD,
+            "first": tf.ensure_shape(maps[0], shapes["first"]),
+            "second": tf.ensure_shape(maps[1], shapes["second"]),
+            "window": photo.window(),
+            "noise": photo.noise(noise),
+        }
+
+    def enlarge(batch: Example) -> Example:
+        """Attention of a whole batch at a time: cut to what is seen, in training noisy."""
+        window, grids = batch.pop("window"), batch.pop("noise")
+        maps = [geometry.min_max(batch.pop(scale), (1, 2)) for scale in ("first", "second")]
+        channels = [[(one, window)] for one in maps]
+        if order.train and noise:
+            whole = tf.zeros_like(window) + _WHOLE
+            channels = [[*layers, (grids[:, i], whole)] for i, layers in enumerate(channels)]
+        attention = geometry.crop_maps(channels, size)
+        return batch | {"attention": geometry.min_max(attention, (1, 2)) if order.train else attention}
 
     pairs = attention_records.pairs(serialized(records, order))
-    shapes = {"image": [size, size, 3], "attention": [size, size, 2]}
-    shapes |= {"mask": [size, size, 1], "weight": [size, size, 1]}
-    return _batches(pairs, example, order, batch, shapes)
+    shapes = {"image": [size, size, 3], "mask": [size, size, 1], "weight": [size, size, 1]}
+    shapes |= dict(zip(("first", "second"), attention_records.map_shapes(records.files), strict=True))
+    shapes |= {"window": [4], "noise": [2, *augment.GRID]}
+    return _batches(pairs, example, order, batch, shapes, enlarge)
 
 
 def photo_batches(records: Records, sizes: Sequence[int], batch: int, *, skip: int = 0) -> tf.data.Dataset:
@@ -235,24 +253,35 @@ class _Photo:
         boxes = tf.where(self.cut.flipped, augment.flip_boxes(boxes), boxes)
         return augment.crop_boxes(boxes, self.cut.window)
 
-    def attention(self, maps: tuple[tf.Tensor, tf.Tensor], size: int, noise: float) -> tf.Tensor:
-        """Two raw maps [h, w], normalised, cut to what is seen: float32 [size, size, 2]."""
-        window = self.cut.window if self._train else tf.constant([0.0, 0.0, 1.0, 1.0])
-        seen = tf.stack([geometry.crop_maps(geometry.min_max(m, (0, 1)), window, size) for m in maps])
-        if self._train:
-            if noise:
-                seen += augment.smooth_noise(self._seed, size, 2, noise)
-            seen = geometry.min_max(seen, (1, 2))
-        return tf.transpose(seen, (1, 2, 0))
+    def flipped(self) -> tf.Tensor:
+        """bool []."""
+        return self.cut.flipped if self._train else tf.constant(False)
+
+    def window(self) -> tf.Tensor:
+        """What is seen of the photo, mirrored if it is: float32 [4], (ymin, xmin, ymax, xmax) in 0..1."""
+        return self.cut.window if self._train else tf.constant(_WHOLE)
+
+    def noise(self, deviation: float) -> tf.Tensor:
+        """Of both scales' attention, on a coarse grid: float32 [2, *augment.GRID]."""
+        if self._train and deviation:
+            return augment.noise_grids(self._seed, 2, deviation)
+        return tf.zeros([2, *augment.GRID])
 
 
 def _batches(
-    examples: tf.data.Dataset, example: Callable, order: Order, batch: int, shapes: dict[str, list]
+    examples: tf.data.Dataset,
+    example: Callable,
+    order: Order,
+    batch: int,
+    shapes: dict[str, list],
+    finish: Callable[[Example], Example] | None = None,
 ) -> tf.data.Dataset:
-    """Orders, decodes, joins to batches; ids are padded with -1, the rest with 0."""
-    values = {"concepts": _PADDING, "tags": _PADDING, "serialized": ""}
+    """Orders, decodes, joins to batches, finishes those; ids are padded with -1, the rest with 0."""
+    values = {"concepts": _PADDING, "tags": _PADDING, "serialized": "", "mask": False, "weight": False}
     padding = {name: values.get(name, 0.0) for name in shapes}
     batches = decoded(ordered(examples, order, batch), example, order, batch, shapes, padding)
+    if finish:
+        batches = batches.map(lambda rows, *count: (finish(rows), *count) if count else finish(rows))
     # Left to tune themselves, pipelines hold a trainer up for seconds at the end of an epoch: in TensorFlow
     # 2.20 an iterator's destruction waits for its tuning thread, with every tuning algorithm.
     options = tf.data.Options()

@@ -45,10 +45,11 @@ class SegmentationTask:
     def loss(self, batch: dict) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Per-example cross entropy of the mask (and Dice), each term apart, float32 [b]."""
         logits = self.logits(batch["image"], batch["attention"], training=True)
-        terms = {"mask": losses.mask_loss(logits, batch["mask"], batch["weight"])}
+        mask, weight = (tf.cast(batch[plane], tf.float32) for plane in ("mask", "weight"))
+        terms = {"mask": losses.mask_loss(logits, mask, weight)}
         total = terms["mask"]
         if self.plan.dice_weight:
-            terms["dice"] = losses.mask_dice(logits, batch["mask"], batch["weight"])
+            terms["dice"] = losses.mask_dice(logits, mask, weight)
             total += self.plan.dice_weight * terms["dice"]
         return total, terms
 
@@ -57,7 +58,7 @@ class SegmentationTask:
         means, order = Means([c["level"] for c in self.run.concepts]), self._concept_order()
         for batch in self._validation_batches():
             predictions = self._masks(batch["image"], batch["attention"]).numpy() > 0.5
-            for prediction, truth in zip(predictions, batch["mask"].numpy() > 0.5, strict=True):
+            for prediction, truth in zip(predictions, batch["mask"].numpy(), strict=True):
                 concept = next(order)
                 if truth.any():
                     means.add(concept, metrics.mask_scores(prediction, truth))

@@ -260,8 +260,10 @@ def test_attention_examples_are_photos_times_concepts(attended):
 
 def test_without_training_attention_is_what_the_model_computes(attended):
     batch = run(segmentation(attended, train=False))[0]
+    assert sorted(batch) == ["attention", "image", "mask", "weight"]
     for name, channels in {"image": 3, "attention": 2, "mask": 1, "weight": 1}.items():
-        assert batch[name].shape == (4, SIZE, SIZE, channels) and batch[name].dtype == np.float32
+        assert batch[name].shape == (4, SIZE, SIZE, channels)
+        assert batch[name].dtype == (np.float32 if channels > 1 else bool)
     serialized = next(iter(tf.data.TFRecordDataset(attended.files)))
     maps = attention_records.maps_of(attention_records.parse(serialized), 0, False)
     for scale, raw in enumerate(maps):
