@@ -4,8 +4,8 @@
 
 FOLDER is a data folder (`cmask data world` writes one). Records, word vectors and every training lie in DIR
 and are not made twice: after an interruption the same command goes on. Stage 2's runs of a seed start from
-the same Stage 1, Stage 3's from the same Stage 2. No test photo is looked at, and nothing is chosen by what
-is measured.
+the same Stage 1, Stage 3's from the same Stage 2. No test photo is looked at. Figures of the end are
+those of the epoch whose weights the run publishes.
 
 Writes tables and curves into DIR/report.md, or into a section of another document (--document FILE --name
 NAME): what lies there between `<!-- loss terms: NAME -->` and `<!-- end of loss terms: NAME -->` is replaced.

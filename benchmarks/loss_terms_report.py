@@ -45,6 +45,9 @@ FIGURES = {
     "stage1": ("Stage 1: the cosine loss", "embedding", ("untrained", ALL), (
         Panel("cosine loss, training photos", "train", ("cosine",)),
         Panel("cosine loss, validation photos", "validation", ("val_cosine",)),
+        Panel("image-level concepts' coarse maps: pointing game", "validation",
+              ("val_pointing_game_image",)),
+        Panel("image-level concepts' coarse maps: soft IoU", "validation", ("val_soft_iou_image",)),
         Panel("coarse maps: pointing game", "end", _coarse("pointing_game")),
         Panel("coarse maps: soft IoU", "end", _coarse("soft_iou")),
     )),
@@ -161,12 +164,16 @@ def draw(name: str, runs: Sequence[Run], results: Results) -> bytes | None:
     title, stage, names, panels = FIGURES[name]
     shown = {run.label: results[stage, run.name] for run in runs if run.stage == stage and run.name in names}
     before = results["embedding", ALL] if stage == "refine" else []
-    if len(shown) < 2:
+    panels = [panel for panel in panels if any(_has(panel, found) for found in shown.values())]
+    if len(shown) < 2 or not panels:
         return None
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(10, 3 * rows + 1), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, panel in zip(figure.subplots(rows, 2, squeeze=False).flat, panels, strict=True):
+    places = figure.subplots(rows, 2, squeeze=False).flat
+    for axes in places[len(panels) :]:
+        axes.set_axis_off()
+    for axes, panel in zip(places, panels, strict=False):
         axes.set_title(panel.title, fontsize=10)
         axes.grid(alpha=0.3)
         (_bars if panel.part == "end" else _curves)(axes, panel, shown, before)
@@ -183,6 +190,12 @@ def draw(name: str, runs: Sequence[Run], results: Results) -> bytes | None:
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()
+
+
+def _has(panel: Panel, results: Sequence[Result]) -> bool:
+    if panel.part == "end":
+        return any(len(values(results, measure)) for measure in panel.measures)
+    return len(curve(results, panel.part, panel.measures[0])[0]) > 0
 
 
 def _curves(axes, panel: Panel, shown: Mapping[str, list[Result]], before: list[Result]) -> None:
@@ -225,12 +238,12 @@ def write_report(
     told = f"{name}, {settings}, {len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))})"
     if len(seeds) > 1:
         told += "; mean ± standard deviation, bands from the lowest seed to the highest"
-    lines = [told + ".", ""]
+    lines, slug = [told + ".", ""], "-".join(name.lower().split())
     for title, stage, columns in TABLES:
         lines += [table(title, stage, columns, runs, results), ""]
     for figure, (title, *_) in FIGURES.items():
         if picture := draw(figure, runs, results):
-            file = f"pictures/loss-terms-{name.lower()}-{figure}.png"
+            file = f"pictures/loss-terms-{slug}-{figure}.png"
             write(document.parent / file, picture)
             lines += [f"![{title}]({file})", ""]
     text = document.read_text() if document.exists() else f"{begin}\n{end}\n"

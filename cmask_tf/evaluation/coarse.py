@@ -18,6 +18,7 @@ import tensorflow as tf
 from cmask_tf import model_directory
 from cmask_tf.data import pipelines
 from cmask_tf.data.records import RecordSet
+from cmask_tf.metrics import ATTENTION_METRICS
 from cmask_tf.models.attention import coarse_maps
 from cmask_tf.models.embedding import embed_map
 from cmask_tf.training.attention_cache import RefinedMaps
@@ -49,7 +50,8 @@ def coarse_scores(model: Path, records: Path) -> dict[str, float]:
     )
     cosines = _coarse(model_directory.load_parts(model, _PARTS), vocabulary.vectors)
     scores = validation.score(lambda image: tf.maximum(cosines(image), 0.0))
-    return {name.removeprefix("val_"): value for name, value in scores.items()}
+    known = tuple(f"val_{metric}" for metric in ATTENTION_METRICS)
+    return {name.removeprefix("val_"): value for name, value in scores.items() if name.startswith(known)}
 
 
 def kept_scores(before: Path, after: Path, records: Path) -> dict[str, float]:
