@@ -165,4 +165,5 @@ if __name__ == "__main__":
     try:
         main()
     except UserError as error:
-        sys.exit(f"loss_terms.py: error: {error}")
+        print(f"loss_terms.py: error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -124,6 +124,13 @@ def test_a_document_without_the_section_is_told_before_any_work(script, commands
     assert not commands and not (tmp_path / "work").exists()
 
 
+def test_a_command_that_fails_ends_the_script_with_its_code(script, tmp_path, capfd):
+    script.cmask("concepts", "--help")
+    with pytest.raises(SystemExit) as ended:
+        script.cmask("concepts", "--model", tmp_path / "none")
+    assert ended.value.code == 2 and "no such model directory" in capfd.readouterr().err
+
+
 def result(report, epochs, **end):
     return report.Result({"validation": [{"epoch": e, "val_iou_mask": e + 0.5} for e in epochs]}, end)
 
@@ -156,8 +163,8 @@ def test_what_was_measured_once_is_kept_until_the_model_changes(script, monkeypa
     model = tmp_path / "embedding-all"
     model.mkdir()
     (model / "provenance.json").write_text("{}")
-    for _ in range(2):
+    for measured in (1, 2):
         for _ in range(2):
             assert script.measure("embedding", model, tmp_path) == {"coarse_soft_iou_box": 0.5}
+            assert len(calls) == measured
         os.utime(tmp_path / "embedding-all.measures.json", (0, 0))  # older than the model
-    assert len(calls) == 2
