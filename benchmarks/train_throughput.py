@@ -5,11 +5,12 @@
 The loop's side is what `cmask train` runs: its losses, the dealing of batches to replicas, reading and
 checking every term, the progress line, TensorBoard. Its batches lie ready in memory (benchmarks/pipelines.py
 tells what making them costs). The bare side is one `tf.function`: the same networks on random tensors, the
-mean square of their output, `tape.gradient`, the same optimisers. Both sides train the same variables. Blocks
-of steps take turns; the table has the medians, and the medians of the ratios within a round, which a load that
-comes and goes disturbs less; it disturbs processor time least. FLOPs are three times those of the forward pass
-(TensorFlow's profiler counts these); their share of the machine is against a 4,096-cube float32 matrix product
-in the same run.
+mean square of their output, `tape.gradient`, the same optimisers. Both sides train the same variables.
+
+Blocks of steps take turns; the table has the medians, and the medians of the ratios within a round, which a
+load that comes and goes disturbs less; it disturbs processor time least. FLOPs are three times those of the
+forward pass (TensorFlow's profiler counts these); their share of the machine is against a 4,096-cube float32
+matrix product in the same run.
 """
 
 from __future__ import annotations

@@ -131,11 +131,14 @@ class AttentionValidation:
         return {**means.by_level(), **contrast.measures()}
 
     def pictures(self, attend: Callable[[tf.Tensor], tf.Tensor]) -> dict[str, np.ndarray]:
-        """Each of the first photos beside the maps of its four largest concepts, uint8 [N, S, 5 S, 3]."""
+        """Each of the first photos beside the maps of its four largest concepts, uint8 [N, S, 5 S, 3].
+
+        A white line is drawn around the true masks.
+        """
         rows = []
         for image, maps, masks in self._photos(attend):
             largest = sorted(masks, key=lambda c: -masks[c].sum())[:4]
-            panels = [heat(image, maps[..., c]) for c in largest]
+            panels = [outlined(heat(image, maps[..., c]), masks[c]) for c in largest]
             blank = [np.zeros_like(image)] * (4 - len(panels))
             rows.append(np.concatenate([image, *panels, *blank], axis=1))
             if len(rows) == PICTURES:
@@ -157,3 +160,10 @@ def heat(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
     values = (np.clip(upsample(attention, image.shape[:2]), 0, 1) * 255).astype(np.uint8)
     colours = cv2.applyColorMap(values, cv2.COLORMAP_TURBO)[..., ::-1]
     return cv2.addWeighted(image, 0.4, np.ascontiguousarray(colours), 0.6, 0)
+
+
+def outlined(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A picture uint8 RGB [H, W, 3] with a white line around a mask bool [h, w] of the same scene."""
+    there = cv2.resize(mask.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    lines, _ = cv2.findContours(there, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(np.ascontiguousarray(picture), lines, -1, (255, 255, 255), 1)
