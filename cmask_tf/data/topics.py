@@ -23,8 +23,8 @@ class Topics:
         """
         self._table = name_table(spelling)
         self.dim = vectors.shape[1]
-        # Variables: a pipeline holds a handle to them. Constants would be copied into the graph of each,
-        # and 18,000 vectors of 4,096 dimensions are 295 MB. In the host's memory, where pipelines run.
+        # Variables: a pipeline holds a handle to them. Arrays would become part of the graph of each, and
+        # 18,000 vectors of 4,096 dimensions are 295 MB. In the host's memory, where pipelines run.
         with tf.device("CPU:0"):
             self._idf = tf.Variable(idf, trainable=False, dtype=tf.float32)
             self._vectors = tf.Variable(vectors, trainable=False, dtype=tf.float32)
