@@ -66,7 +66,7 @@ class BestWeights:
         models: as they are evaluated.
         strategy: tells whether this process is the chief.
         """
-        self._folder, self._chief = Path(folder), is_chief(strategy)
+        self._folder, self._strategy, self._chief = Path(folder), strategy, is_chief(strategy)
         resolver = strategy.cluster_resolver
         self._name = f"{resolver.task_type}-{resolver.task_id}" if resolver else ""
         self._weights = tf.train.Checkpoint(
@@ -91,11 +91,12 @@ class BestWeights:
                         file.unlink()
 
     def restore(self, epoch: int) -> None:
-        """Gives the models the weights of `epoch`.
+        """Gives the models the weights of `epoch`; on every host, from a folder that all share.
 
         Raises:
             UserError: they are not there, or damaged.
         """
+        meet(self._strategy)
         file = self._file(epoch)
         try:
             self._weights.read(str(file)).assert_consumed()
@@ -106,3 +107,14 @@ class BestWeights:
 
     def _file(self, epoch: int) -> Path:
         return self._folder / f"best-{epoch}"
+
+
+def meet(strategy: tf.distribute.Strategy) -> None:
+    """Returns when every host has come here: what the chief wrote before is written then."""
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        ones = tf.function(lambda: strategy.reduce("SUM", strategy.run(_one), axis=None), autograph=False)
+        float(ones())
+
+
+def _one() -> tf.Tensor:
+    return tf.constant(1.0)
