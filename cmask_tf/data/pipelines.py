@@ -20,10 +20,12 @@ import tensorflow as tf
 from cmask_tf import geometry
 from cmask_tf.data import attention_records, augment, schema
 from cmask_tf.data.order import Order, Records, decoded, ordered, serialized
+from cmask_tf.data.topics import Topics, name_table, sample
 
 _READY = 4  # batches that wait for a trainer
 _PADDING = -1
 _WHOLE = (0.0, 0.0, 1.0, 1.0)  # the window that shows all of a picture
+_OF_TAGS = 2  # folded into an example's seed; `augment.noise_grids` has the 1
 _MARGIN = 2  # pixels: chroma is interpolated between neighbours, which a JPEG's crop has to include
 Example = dict[str, tf.Tensor]
 
@@ -35,32 +37,37 @@ def steps(count: int, batch: int) -> int:
 
 def embedding_batches(
     records: Records,
-    spelling: Mapping[str, int],
+    topics: Topics,
     size: int,
     batch: int,
+    tags: int = 0,
     **order,
 ) -> tf.data.Dataset:
     """Batches for Stage 1 (4.1).
 
     Args:
         records: one example per photo.
-        spelling: vocabulary index of each folded name; tags that are not in it are dropped.
+        topics: what tags mean; D is the dimension of its vectors.
         size: side of the square photo, S.
         batch: photos per batch, B.
+        tags: of a photo, at most, each pass another choice; 0: all of them, as without training.
         order: the fields of `order.Order`.
 
     Returns:
-        Batches of "image" float32 [B, S, S, 3] in 0..255 and "tags" int32 [B, T], vocabulary indices,
-        each once per photo, padded with -1, T at least 1.
+        Batches of "image" float32 [B, S, S, 3] in 0..255 and "topic" float32 [B, D], null for a photo
+        without a known tag.
     """
-    table, order = name_table(spelling), Order(**order)
+    order = Order(**order)
 
     def example(index: tf.Tensor, one: tf.Tensor) -> Example:
         record = schema.parse(one)
-        photo = _Photo(record, order, index)
-        return {"image": photo.image(size), "tags": _known(table, record["tags"])}
+        photo, ids = _Photo(record, order, index), topics.ids(record["tags"])
+        if tags and order.train:
+            seed = augment.example_seed(order.seed, order.epoch, index)
+            ids = sample(ids, tags, tf.random.fold_in(seed, _OF_TAGS))
+        return {"image": photo.image(size), "topic": topics.of(ids)}
 
-    shapes = {"image": [size, size, 3], "tags": [None]}
+    shapes = {"image": [size, size, 3], "topic": [topics.dim]}
     return _batches(serialized(records, order), example, order, batch, shapes)
 
 
@@ -287,13 +294,6 @@ def _batches(
     options = tf.data.Options()
     options.autotune.enabled = False
     return batches.prefetch(_READY).with_options(options)
-
-
-def name_table(indices: Mapping[str, int]) -> tf.lookup.StaticHashTable:
-    """The index of each folded name; -1 for any other."""
-    names = tf.constant(list(indices), tf.string)
-    values = tf.constant(list(indices.values()), tf.int32)
-    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(names, values), _PADDING)
 
 
 def _known(table: tf.lookup.StaticHashTable, names: tf.Tensor) -> tf.Tensor:

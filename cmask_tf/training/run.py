@@ -178,7 +178,7 @@ def _provenance(run: Run, stage: str, history: dict) -> dict:
         "records": {name: run.record_set(name).examples for name in sets},
         "inputs": run.inputs,
         "imagenet": _imagenet(run.config, stage),
-        "validation": history["validation"][-1:],
+        "validation": [e for e in history["validation"] if e["epoch"] == history["kept"]["epoch"]],
     }
 
 
