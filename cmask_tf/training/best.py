@@ -26,14 +26,17 @@ class Measure:
     Attributes:
         prefix: as "val_iou", for the mean of "val_iou_mask" and "val_iou_box".
         higher: whether more is better.
+        levels: of supervision that count; all by default.
     """
 
     prefix: str
     higher: bool = True
+    levels: tuple[str, ...] = ()
 
     def of(self, validation: Mapping[str, float]) -> float | None:
         """The mean; None where the validation photos gave no such measure, or one that is not finite."""
-        values = [value for name, value in validation.items() if name.startswith(self.prefix)]
+        names = [name for name in validation if name.startswith(self.prefix)]
+        values = [validation[name] for name in names if not self.levels or name.endswith(self.levels)]
         mean = float(np.mean(values)) if values else float("nan")
         return mean if np.isfinite(mean) else None
 

@@ -46,6 +46,7 @@ def test_a_measure_is_a_mean_by_prefix_and_the_first_of_equals_is_the_best():
     )
     assert higher.kept(levels) == {"epoch": 2, "measure": "val_iou", "value": pytest.approx(0.4)}
     assert lower.kept(levels)["epoch"] == 1
+    assert Measure("val_iou", levels=("box",)).kept(levels)["epoch"] == 4
     assert higher.kept(history({}, {})) == {"epoch": 2, "measure": "val_iou", "value": None}
 
 
