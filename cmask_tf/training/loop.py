@@ -25,8 +25,10 @@ import tensorflow as tf
 
 from cmask_tf.config import Schedule
 from cmask_tf.errors import UserError
+from cmask_tf.training.averages import Averages
 from cmask_tf.training.checkpoints import Checkpoints, Position
-from cmask_tf.training.optimizers import groups, make_optimizers
+from cmask_tf.training.loss_scale import LossScale
+from cmask_tf.training.optimizers import clip, groups, make_optimizers
 from cmask_tf.training.progress import ProgressBar, TensorBoard
 from cmask_tf.training.strategy import distribute, is_chief
 
@@ -81,7 +83,7 @@ def train(
 
     Returns:
         {"train": [{"epoch", "loss", every term}], "validation": [{"epoch", every measure}]}, one record an
-        epoch. The weights are in the models.
+        epoch. The weights, the averaged ones where `schedule.ema` asks for them, are in the models.
 
     Raises:
         UserError: a loss that is not finite, naming step and term; a folder with another training.
@@ -89,11 +91,15 @@ def train(
     steps, out = task.steps_per_epoch, Path(out)
     with strategy.scope():
         optimizers = make_optimizers(task.models, schedule, schedule.epochs * steps)
+        averages = Averages(task.models, schedule.ema)
+        scale = LossScale(task.models.values())
     position = Position({**dataclasses.asdict(schedule), "steps_per_epoch": steps})
-    checkpoints = Checkpoints(out / "checkpoints", task.models, optimizers, position, strategy)
+    learners = {**optimizers, "averages": averages, "loss_scale": scale}
+    checkpoints = Checkpoints(out / "checkpoints", task.models, learners, position, strategy)
     checkpoints.restore()
     if position.epoch == schedule.epochs:
         print(f"{out}: this training is finished", file=sys.stderr)
+        averages.put()
         return position.history
 
     step, written = None, is_chief(strategy)
@@ -101,7 +107,9 @@ def train(
     with closing(bar), closing(TensorBoard(out / "tensorboard", written)) as board:
         while position.epoch < schedule.epochs:
             elements = distribute(task.batches(position.epoch, position.step), strategy, deterministic)
-            step = step or _make_step(task, optimizers, strategy, elements.element_spec)
+            step = step or _make_step(
+                task, schedule, optimizers, averages, scale, strategy, elements.element_spec
+            )
             for element in elements:
                 terms = _count(step(element), position, out)
                 bar.update(position.epoch, position.step, terms)
@@ -109,30 +117,49 @@ def train(
                     board.scalars("train", {**terms, **_rates(optimizers)}, position.all_steps)
                 if position.all_steps % checkpoint_every_steps == 0:
                     checkpoints.save()
-            _finish_epoch(task, position, board, out, written)
+            with averages.in_place():
+                _finish_epoch(task, position, board, out, written)
             checkpoints.save()
+    averages.put()
     return position.history
 
 
 def _make_step(
-    task: Task, optimizers: Mapping[str, keras.optimizers.Optimizer], strategy: tf.distribute.Strategy, spec
+    task: Task,
+    schedule: Schedule,
+    optimizers: Mapping[str, keras.optimizers.Optimizer],
+    averages: Averages,
+    scale: LossScale,
+    strategy: tf.distribute.Strategy,
+    spec,
 ) -> Callable:
     """The function that trains on an element of `distribute` -> (its size, the mean of loss and terms)."""
     trained = groups(task.models)
 
-    def replica(batch, _, weight):
+    def differentiate(batch, _, weight):
         with tf.GradientTape() as tape:
             per_example, terms = task.loss(batch)
             loss = weight * tf.reduce_sum(per_example)
-        gradients = tape.gradient(loss, trained)
+            scaled = scale.up(loss)
+        gradients = scale.down(tape.gradient(scaled, trained))
+        return gradients, {"loss": loss, **{n: weight * tf.reduce_sum(value) for n, value in terms.items()}}
+
+    def apply(gradients):
+        if schedule.clip_norm:
+            gradients = clip(gradients, schedule.clip_norm)
         for name, optimizer in optimizers.items():
             optimizer.apply(gradients[name], trained[name])  # sums the gradients over the replicas
-        return {"loss": loss, **{name: weight * tf.reduce_sum(value) for name, value in terms.items()}}
 
     @tf.function(input_signature=[spec])
     def step(element):
-        terms = strategy.run(replica, args=element)
+        gradients, terms = strategy.run(differentiate, args=element)
         means = {name: strategy.reduce("SUM", value, axis=None) for name, value in terms.items()}
+
+        def update():
+            strategy.run(apply, args=(gradients,))
+            averages.update(strategy)
+
+        means |= scale.guard(strategy, gradients, means["loss"], update)
         return strategy.experimental_local_results(element[1])[0], means
 
     return step
