@@ -1,4 +1,4 @@
-"""A task of two small networks for the training loop: a backbone and a head, on pictures that stay the same."""
+"""A task of two small networks for the training loop: a backbone and a head, on pictures that stay."""
 
 import keras
 import numpy as np
