@@ -34,8 +34,10 @@ from cmask_tf import config as configs
 from cmask_tf import model_directory
 from cmask_tf.models.embedding import embed_photo
 from cmask_tf.training import loop
+from cmask_tf.training.averages import Averages
 from cmask_tf.training.checkpoints import Position
 from cmask_tf.training.embedding import EmbeddingTask
+from cmask_tf.training.loss_scale import LossScale
 from cmask_tf.training.optimizers import groups, make_optimizers
 from cmask_tf.training.segmentation import SegmentationTask
 from cmask_tf.training.strategy import distribute, make_strategy
@@ -110,7 +112,8 @@ def loop_steps(
 ) -> Callable[[int], None]:
     """Likewise, by the training loop."""
     elements = distribute(tf.data.Dataset.from_tensors(task.batch).repeat(), strategy, deterministic=False)
-    step = loop._make_step(task, optimizers, strategy, elements.element_spec)
+    averages, scale = Averages(task.models, task.plan.ema), LossScale(task.models.values())
+    step = loop._make_step(task, task.plan, optimizers, averages, scale, strategy, elements.element_spec)
     ready = iter(elements)
 
     def run(count: int) -> None:

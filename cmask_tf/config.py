@@ -28,7 +28,7 @@ class Backbone:
     width: float = 1.0  # multiplies the channels
     depth: float = 1.0  # multiplies the blocks of each stage, rounded up
     output_stride: int = 32  # 32, or 16 or 8 with a dilated tail
-    weights: str | None = None  # "imagenet", or None for random ones
+    weights: str | None = None  # "imagenet", a weights file or a model directory; None: random ones
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Segmentation:
     convolutions: int = 2  # 3x3 convolutions in a dense unit
     channels: int = 64  # "lite": channels of the decoder
     encoder: Backbone | None = None  # "lite": the network that encodes the image once
+    weights: str | None = None  # "paper": a checkpoint of tf-slim's inception_v2; None: random ones
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Mixing:
 
 @dataclass(frozen=True)
 class Schedule:
-    """AdamW, a linear warm-up, then a cosine down to zero."""
+    """The optimiser, its rates (a linear warm-up, then a cosine down to zero) and what keeps it steady."""
 
     epochs: int = 10
     batch: int = 32  # the global batch, over all replicas
@@ -87,6 +88,10 @@ class Schedule:
     backbone_rate: float = 1.0  # the backbone's learning rate over the others'
     patience: int = 0  # epochs without a better one after which training ends; 0: never early
     validation_photos: int = 500  # at most, evenly spread and the same each time; 0: all
+    optimizer: str = "adamw"  # "adamw", or "sgd": Nesterov momentum 0.9; weight decay is decoupled in both
+    clip_norm: float = 0.0  # the gradient of all variables together is scaled down to this norm; 0: never
+    ema: float = 0.0  # decay of averaged weights, which are validated and saved in place of the last; 0: none
+    frozen_stages: int = 0  # of the backbone, do not learn: 1 the stem, 2 all up to c2, ... 5 up to c5
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,7 @@ class Config:
     embed: EmbeddingTraining = field(default_factory=EmbeddingTraining)
     refine: RefinementTraining = field(default_factory=RefinementTraining)
     segment: SegmentationTraining = field(default_factory=SegmentationTraining)
+    precision: str = "float32"  # of training: "float32", "mixed_bfloat16", "mixed_float16"
     seed: int = 0
 
     def save(self, path: Path) -> None:
@@ -326,12 +332,13 @@ def _convert(kind, value, where: str, key: str):
 _CHOICES = {
     ("backbone", "name"): ("resnet50", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"),
     ("backbone", "output_stride"): (8, 16, 32),
-    ("backbone", "weights"): (None, "imagenet"),
     ("embedding", "output_activation"): ("relu", "linear"),
     ("segmentation", "design"): ("paper", "lite"),
     ("mixing", "neighbours"): ("pmi", "second_order"),
     ("refine", "matching_scope"): ("all", "tagged"),
+    **{(part, "optimizer"): ("adamw", "sgd") for part in ("embed", "refine", "segment")},
 }
+_PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def _validate(config: Config, where: str) -> None:
@@ -345,13 +352,33 @@ def _validate(config: Config, where: str) -> None:
         raise UserError(
             f"{where}: segmentation.encoder goes with segmentation.design 'lite', and only with it"
         )
+    if config.segmentation.weights is not None and config.segmentation.design != "paper":
+        raise UserError(
+            f"{where}: segmentation.weights goes with segmentation.design 'paper'; "
+            "'lite' has segmentation.encoder.weights"
+        )
+    if config.precision not in _PRECISIONS:
+        raise UserError(f"{where}: precision is one of {', '.join(_PRECISIONS)}, not {config.precision!r}")
     if not 0 <= config.refine.balance < 1:
         raise UserError(f"{where}: refine.balance is a share of the photos, 0 or more and below 1")
     for part in ("embed", "refine", "segment"):
-        schedule = getattr(config, part)
-        if schedule.epochs < 1 or schedule.batch < 1:
-            raise UserError(f"{where}: {part}.epochs and {part}.batch are at least 1")
-        if schedule.patience < 0 or schedule.validation_photos < 0:
-            raise UserError(f"{where}: {part}.patience and {part}.validation_photos are 0 or more")
+        _validate_schedule(getattr(config, part), f"{where}: {part}")
     if config.embed.tags < 0:
         raise UserError(f"{where}: embed.tags is 0 or more")
+    if config.segment.frozen_stages and config.segmentation.encoder is None:
+        raise UserError(
+            f"{where}: segment.frozen_stages is 0 with segmentation.design 'paper', which has no backbone"
+        )
+
+
+def _validate_schedule(schedule: Schedule, where: str) -> None:
+    if schedule.epochs < 1 or schedule.batch < 1:
+        raise UserError(f"{where}.epochs and {where.split()[-1]}.batch are at least 1")
+    if schedule.patience < 0 or schedule.validation_photos < 0:
+        raise UserError(f"{where}.patience and {where.split()[-1]}.validation_photos are 0 or more")
+    if schedule.clip_norm < 0:
+        raise UserError(f"{where}.clip_norm is 0 (never) or a norm above it, not {schedule.clip_norm:g}")
+    if not 0 <= schedule.ema < 1:
+        raise UserError(f"{where}.ema is a decay, 0 (none) or more and below 1, not {schedule.ema:g}")
+    if not 0 <= schedule.frozen_stages <= 5:
+        raise UserError(f"{where}.frozen_stages is 0 to 5, not {schedule.frozen_stages}")

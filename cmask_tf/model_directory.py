@@ -15,7 +15,6 @@ import dataclasses
 import json
 import os
 import shutil
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -157,27 +156,38 @@ def load_parts(directory: str | Path, names: Sequence[str] = PARTS) -> dict[str,
     Raises:
         UserError: a file is missing, or holds the weights of another network.
     """
+    from cmask_tf.models import weights
+
     directory = Path(directory)
     check(directory, names)
     dim = load_vocabulary(directory).dim
     parts = build_parts(_random(load_config(directory)), dim, len(load_concepts(directory)), names)
     for name, part in parts.items():
-        path = directory / f"{name}.weights.h5"
-        try:
-            with warnings.catch_warnings():
-                # Keras only warns where a layer finds no weights in the file, and leaves it random.
-                warnings.simplefilter("error", UserWarning)
-                part.load_weights(path)
-        except (ValueError, OSError, KeyError, UserWarning) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"{path}: not the weights of this config's {name} ({reason})") from None
+        weights.load(part, directory / f"{name}.weights.h5")
     return parts
+
+
+def copies(config: configs.Config, parts: Mapping[str, keras.Model]) -> dict[str, keras.Model]:
+    """The same networks built anew, in the precision that holds here and now.
+
+    Args:
+        config: what they were built from.
+        parts: by name, "embedding" and "refinement" among them.
+
+    Returns:
+        Keras models by name.
+    """
+    dim, trained = parts["embedding"].output.shape[-1], parts["refinement"].output.shape[-1]
+    anew = build_parts(_random(config), dim, trained, tuple(parts))
+    for name, part in parts.items():
+        anew[name].set_weights(part.get_weights())
+    return anew
 
 
 def _random(config: configs.Config) -> configs.Config:
     """The config without pretrained weights, which loading overwrites: their package is not needed."""
     backbone = dataclasses.replace(config.backbone, weights=None)
-    segmentation = config.segmentation
+    segmentation = dataclasses.replace(config.segmentation, weights=None)
     if segmentation.encoder is not None:
         encoder = dataclasses.replace(segmentation.encoder, weights=None)
         segmentation = dataclasses.replace(segmentation, encoder=encoder)

@@ -57,6 +57,15 @@ def test_single_fields_are_overridden():
         ("embed.tags=-1", "embed.tags is 0 or more"),
         ("refine.balance=1", "refine.balance is a share of the photos"),
         ("backbone.name=vgg", "backbone.name is one of resnet50"),
+        ("embed.optimizer=lion", "embed.optimizer is one of adamw, sgd, not 'lion'"),
+        ("segment.clip_norm=-1", "config lite: segment.clip_norm is 0 .never. or a norm above it, not -1"),
+        ("refine.ema=1", "refine.ema is a decay, 0 .none. or more and below 1, not 1"),
+        ("embed.frozen_stages=6", "embed.frozen_stages is 0 to 5, not 6"),
+        ("precision=float16", "precision is one of float32, mixed_bfloat16, mixed_float16, not 'float16'"),
+        (
+            "segmentation.weights=inception_v2.ckpt",
+            "segmentation.weights goes with segmentation.design 'paper'",
+        ),
         ("attention.sizes=[300]", "needs two sizes"),
         ("segmentation.design=paper", "goes with"),
         ("backbone=3", "backbone is an object of fields"),
@@ -66,6 +75,20 @@ def test_a_bad_override_is_one_clear_line(override, message):
     with pytest.raises(UserError, match=message) as error:
         configs.load("lite", [override])
     assert "\n" not in str(error.value)
+
+
+def test_what_regularises_is_off_unless_asked_for():
+    for preset in configs.PRESETS:
+        config = configs.load(preset)
+        assert config.precision == "float32" and config.segmentation.weights is None
+        for schedule in (config.embed, config.refine, config.segment):
+            assert schedule.optimizer == "adamw"
+            assert not (schedule.clip_norm or schedule.ema or schedule.frozen_stages)
+
+
+def test_the_papers_segmentation_network_has_no_backbone_to_freeze():
+    with pytest.raises(UserError, match="segment.frozen_stages is 0 with segmentation.design 'paper'"):
+        configs.load("paper", ["segment.frozen_stages=1"])
 
 
 def test_a_file_with_a_misspelt_field_names_it_and_the_file(tmp_path):

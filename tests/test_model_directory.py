@@ -1,5 +1,6 @@
 """The model directory: written whole or not at all, checked without TensorFlow."""
 
+import dataclasses
 import json
 import shutil
 
@@ -9,6 +10,7 @@ from segmenter_fixture import (
     CONCEPTS,
     MIXING,
     THRESHOLDS,
+    photo,
     smallest_config,
     smallest_model,
     smallest_parts,
@@ -17,6 +19,8 @@ from segmenter_fixture import (
 
 from cmask_tf import model_directory
 from cmask_tf.errors import UserError
+from cmask_tf.models.precision import precision
+from cmask_tf.segmenter import ConceptSegmenter
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +47,31 @@ def test_everything_comes_back(model):
         assert len(part.weights) == len(expected[name].weights)
         for one, other in zip(part.weights, expected[name].weights, strict=True):
             np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_a_model_trained_in_half_precision_is_served_in_float32(model, tmp_path):
+    half = dataclasses.replace(smallest_config(), precision="mixed_float16")
+    with precision(half.precision):
+        parts = model_directory.load_parts(model)
+    assert {part.compute_dtype for part in parts.values()} == {"float16"}
+    saved = tmp_path / "half"
+    model_directory.save(saved, half, smallest_vocabulary(), CONCEPTS, parts)
+    (saved / "mixing.json").write_text(json.dumps(MIXING))
+    (saved / "thresholds.json").write_text(json.dumps(THRESHOLDS))
+    (saved / "provenance.json").write_text("{}")
+    segmenters = [ConceptSegmenter.load(directory) for directory in (saved, model)]
+    masks = [s.segment(["dress"], s.encode(photo())).masks for s in segmenters]
+    np.testing.assert_array_equal(*masks)
+
+
+def test_copies_are_the_same_networks_in_the_precision_of_the_moment(model):
+    with precision("mixed_bfloat16"):
+        parts = model_directory.load_parts(model)
+    copies = model_directory.copies(smallest_config(), parts)
+    for name, part in copies.items():
+        assert part.compute_dtype == "float32" and parts[name].compute_dtype == "bfloat16"
+        for one, other in zip(part.get_weights(), parts[name].get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_a_stage_leaves_fewer_parts(model, tmp_path):

@@ -1,5 +1,6 @@
 """From tags, boxes and masks to a mask: the three stages on a small ConceptWorld, by their own commands."""
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -108,6 +109,32 @@ def test_a_stage_does_not_start_from_networks_of_another_config(folder, model, t
     wider = ["--set", "backbone.width=0.5", "--out", str(tmp_path / "out")]
     assert cmask(["train", "refine", *data, *wider]) == 2
     assert "was trained with another backbone" in capsys.readouterr().err
+
+
+def test_a_stage_starts_from_an_earlier_run_in_float16(folder, model, tmp_path):
+    still = ["--start-from", str(model), "--set", "embed.learning_rate=0", "--set", "precision=mixed_float16"]
+    assert cmask(["train", "embedding", *embedding_arguments(folder, tmp_path / "out"), *still]) == 0
+    for name in ("backbone", "embedding"):
+        old_file, new_file = (d / f"{name}.weights.h5" for d in (model, tmp_path / "out"))
+        with h5py.File(old_file) as old, h5py.File(new_file) as new:
+            for path in ("layers/conv2d/vars/0", "layers/conv2d_1/vars/0", "layers/conv2d_2/vars/0"):
+                np.testing.assert_array_equal(new[path], old[path])
+    provenance = json.loads((tmp_path / "out/provenance.json").read_text())["embedding"]
+    digest = hashlib.sha256((model / "backbone.weights.h5").read_bytes()).hexdigest()
+    first = provenance["weights"][0]
+    assert (first["network"], first["source"]) == ("backbone", str(model))
+    assert first["files"] == {"backbone.weights.h5": f"sha256:{digest}"}
+
+
+def test_a_network_to_start_from_that_does_not_fit_is_one_line(folder, model, tmp_path, capsys):
+    wider = ["--start-from", str(model), "--set", "embedding.hidden=[32, 32]"]
+    assert cmask(["train", "embedding", *embedding_arguments(folder, tmp_path / "out"), *wider]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "embedding.weights.h5: not the weights of this embedding: fc1/kernel has shape" in said
+    absent = ["--start-from", str(folder / "embedding")]
+    data = ["--data", str(folder / "records"), "--from", str(folder / "embedding")]
+    assert cmask(["train", "refine", *data, *absent, "--out", str(tmp_path / "out")]) == 2
+    assert "embedding/refinement.weights.h5: no such file" in capsys.readouterr().err
 
 
 def test_work_of_another_run_is_not_taken_up(folder, tmp_path, capsys):

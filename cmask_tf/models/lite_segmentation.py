@@ -44,7 +44,7 @@ def build_lite_encoder(segmentation: config.Segmentation) -> keras.Model:
             lateral = keras.layers.Add(name=f"{level}_sum")([lateral, above])
         above = lateral
         maps[level] = conv_bn_relu(lateral, _width(segmentation, level), 3, f"{level}_smooth")
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(image)
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale", dtype="float32")(image)
     maps["low"] = conv_bn_relu(scaled, segmentation.low_level, 7, "low_level", strides=2)
     return keras.Model(image, maps, name="segmentation_encoder")
 
@@ -77,6 +77,6 @@ def build_lite_decoder(segmentation: config.Segmentation, encoder: keras.Model) 
             parts.append(_resize_like(x, here, f"{level}_grow"))
         x = keras.layers.ReLU(name=f"{level}_join_relu")(keras.layers.Add(name=f"{level}_join")(parts))
         x = conv_bn_relu(x, here.shape[-1], 3, f"{level}_conv")
-    x = keras.layers.Conv2D(1, 1, name="half_logits")(x)  # [B, S/2, S/2, 1]
-    logits = keras.layers.Resizing(size, size, interpolation="bilinear", name="logits")(x)
+    x = keras.layers.Conv2D(1, 1, name="half_logits", dtype="float32")(x)  # [B, S/2, S/2, 1]
+    logits = keras.layers.Resizing(size, size, interpolation="bilinear", name="logits", dtype="float32")(x)
     return keras.Model(inputs, logits, name="segmentation_decoder")

@@ -23,7 +23,7 @@ def build_refinement(concepts: int, bottleneck: int) -> keras.Model:
     """
     coarse = keras.Input((None, None, concepts), name="coarse")
     hidden = keras.layers.Conv2D(bottleneck, 1, activation="relu", name="bottleneck")(coarse)
-    logits = keras.layers.Conv2D(concepts, 1, name="refined")(hidden)
+    logits = keras.layers.Conv2D(concepts, 1, name="refined", dtype="float32")(hidden)
     return keras.Model(coarse, logits, name="refinement")
 
 

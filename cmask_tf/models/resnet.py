@@ -16,6 +16,7 @@ from cmask_tf.errors import UserError
 from cmask_tf.models.normalization import batch_norm
 from cmask_tf.models.scaling import dilated_tail, round_channels, scale_blocks
 
+STEM = ("conv1_conv", "conv1_bn")  # the layers with weights before the first stage
 _EPSILON = 1.001e-5
 _MEAN_BGR = (103.939, 116.779, 123.68)
 _STAGES = (("conv2", 64, 3, 1), ("conv3", 128, 4, 2), ("conv4", 256, 6, 2), ("conv5", 512, 3, 2))
@@ -28,7 +29,9 @@ def features(image: keras.KerasTensor, config: Backbone) -> dict[str, keras.Kera
         image: Keras tensor [B, H, W, 3], RGB, 0 to 255.
         config: width, depth and output stride are used.
     """
-    x = layers.Rescaling(1.0, [-mean for mean in _MEAN_BGR], name="normalize")(image[..., ::-1])
+    x = layers.Rescaling(1.0, [-mean for mean in _MEAN_BGR], name="normalize", dtype="float32")(
+        image[..., ::-1]
+    )
     x = layers.ZeroPadding2D(3, name="conv1_pad")(x)
     x = _conv_bn(x, round_channels(64, config.width), 7, "conv1", stride=2)
     x = layers.ReLU(name="conv1_relu")(x)

@@ -16,6 +16,7 @@ from cmask_tf import config
 from cmask_tf.models.dense import conv_bn_relu, dense_units
 from cmask_tf.models.inception_v2 import build_inception_v2
 from cmask_tf.models.lite_segmentation import build_lite_decoder, build_lite_encoder
+from cmask_tf.models.slim_checkpoint import load_slim_checkpoint
 
 
 def build_segmentation(segmentation: config.Segmentation) -> tuple[keras.Model, keras.Model]:
@@ -23,7 +24,11 @@ def build_segmentation(segmentation: config.Segmentation) -> tuple[keras.Model, 
 
     Returns:
         encoder: "segmentation_encoder", image float32 RGB [B, S, S, 3], 0 to 255 -> dict of float32 maps.
-        decoder: "segmentation_decoder", {**maps, "attention": [B, S, S, 2] in [0, 1]} -> logits [B, S, S, 1].
+        decoder: "segmentation_decoder", {**maps, "attention": [B, S, S, 2] in [0, 1]} -> logits float32
+            [B, S, S, 1].
+
+    Raises:
+        UserError: weights to start from that are not there, or of another network.
     """
     if segmentation.design == "lite":
         encoder = build_lite_encoder(segmentation)
@@ -33,7 +38,7 @@ def build_segmentation(segmentation: config.Segmentation) -> tuple[keras.Model, 
 
 def _paper_encoder(size: int) -> keras.Model:
     image = keras.Input((size, size, 3), name="photo")
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(image)
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale", dtype="float32")(image)
     return keras.Model(image, {"image": scaled}, name="segmentation_encoder")
 
 
@@ -44,11 +49,14 @@ def _paper_decoder(segmentation: config.Segmentation) -> keras.Model:
         "attention": keras.Input((size, size, 2), name="attention"),
     }
     five = keras.layers.Concatenate(name="five_channels")([inputs["image"], inputs["attention"]])
-    high = build_inception_v2(5, segmentation.width, output_stride=16, name="high_level")(five)
+    inception = build_inception_v2(5, segmentation.width, output_stride=16, name="high_level")
+    if segmentation.weights is not None:
+        load_slim_checkpoint(inception, segmentation.weights)
+    high = inception(five)
     high = keras.layers.Conv2D(2, 1, name="high_level_end")(high)  # [B, S/16, S/16, 2]
     high = keras.layers.Resizing(size, size, interpolation="bilinear", name="high_level_up")(high)
     low = conv_bn_relu(five, segmentation.low_level, 7, "low_level")  # [B, S, S, low_level]
     x = keras.layers.Concatenate(name="levels")([high, low])
     x = dense_units(x, segmentation.units, segmentation.growth, segmentation.convolutions)
-    logits = keras.layers.Conv2D(1, 1, name="logits")(x)
+    logits = keras.layers.Conv2D(1, 1, name="logits", dtype="float32")(x)
     return keras.Model(inputs, logits, name="segmentation_decoder")

