@@ -9,6 +9,7 @@ from cmask_tf import losses, metrics, model_directory
 from cmask_tf.data import attention_records, pipelines
 from cmask_tf.models.segmentation import build_segmentation
 from cmask_tf.training.attention_cache import RefinedMaps, cache_attention
+from cmask_tf.training.cluster import chief_first
 from cmask_tf.training.concepts import trained_spellings, with_level
 from cmask_tf.training.validation import Means, heat
 
@@ -105,6 +106,7 @@ class SegmentationTask:
         def cache(name: str, concepts: set[int]):
             known = {form: i for form, i in self._spellings.items() if i in concepts}
             where = run.work / f"attention-{name}"
-            return cache_attention(maps, run.config.attention.sizes, run.record_set(name), known, where)
+            with chief_first(run.strategy, f"attention {name}"):
+                return cache_attention(maps, run.config.attention.sizes, run.record_set(name), known, where)
 
         return cache("masks", masked), cache("val", boxed)
