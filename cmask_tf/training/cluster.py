@@ -8,6 +8,7 @@ mended in place: all hosts are started again with the same command and go on wit
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -113,7 +114,7 @@ class Cluster:
         with _ended_after(wait, f"cmask: error: {self._place}: a host that came is gone again; {_AGAIN}"):
             return tf.distribute.MultiWorkerMirroredStrategy()
 
-    def describe(self, hosts) -> str:
+    def describe(self, hosts: Iterable[Host]) -> str:
         """Names and addresses, for people."""
         return ", ".join(f"{job} {index} ({self.addresses[job, index]})" for job, index in hosts)
 
@@ -202,6 +203,20 @@ def chief_first(strategy: tf.distribute.Strategy, name: str) -> Iterator[None]:
     yield
     if is_chief(strategy):
         wait_for_all(strategy, name)
+
+
+def told_agreement(strategy: tf.distribute.Strategy, variables: Sequence[tf.Variable]) -> None:
+    """On several hosts: each prints whether its weights are the chief's, bit by bit."""
+    if not _several(strategy):
+        return
+    digest = hashlib.sha256()
+    for variable in variables:
+        digest.update(variable.numpy().tobytes())
+    mine = digest.hexdigest()[:16]
+    chief = told_by_chief(strategy, "weights", mine)
+    if not is_chief(strategy):
+        mine += ", the chief's" if mine == chief else f", NOT the chief's {chief}"
+    print(f"{Cluster.from_environment()._place}: weights {mine}", file=sys.stderr)
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from cmask_tf.data.damage import find_damage
+from cmask_tf.data.damage import find_damage, find_undecodable
 from cmask_tf.data.unreadable import UNREADABLE
 from cmask_tf.errors import UserError
 from cmask_tf.training.cluster import lost_host
 
 # HDF5 and TensorFlow hand on the words of the operating system, not its number.
 _DISK = re.compile("|".join(os.strerror(number) for number in (ENOSPC, EDQUOT, EFBIG, EROFS, EIO)))
+_DECODING = re.compile("JPEG|PNG|decode", re.IGNORECASE)
 _GO_ON = "put that right and run the same command: it goes on with the last checkpoint"
 
 
@@ -47,11 +48,14 @@ def told(out: Path, records: Callable[[], Iterable[str]]) -> Iterator[None]:
 def _damage(error: tf.errors.OpError, records: Callable[[], Iterable[str]]) -> UserError | None:
     if UNREADABLE.reason:  # raised inside a pipeline, where TensorFlow wraps it
         return UserError(UNREADABLE.reason)
-    if not isinstance(error, tf.errors.DataLossError) or not (found := find_damage(records())):
+    find = None
+    if isinstance(error, tf.errors.DataLossError):
+        find = find_damage
+    elif isinstance(error, tf.errors.InvalidArgumentError) and _DECODING.search(str(error)):
+        find = find_undecodable
+    if find is None or not (found := find(records())):
         return None
-    return UserError(
-        f"{found}; make the record set again, or copy the file once more, and run the same command"
-    )
+    return UserError(f"{found}; make the record set again, or copy the file again, and run the same command")
 
 
 def _disk(error: Exception, out: Path) -> UserError | None:

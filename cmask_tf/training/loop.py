@@ -127,7 +127,8 @@ def _make_step(
         gradients = tape.gradient(loss, trained)
         for name, optimizer in optimizers.items():
             optimizer.apply(gradients[name], trained[name])  # sums the gradients over the replicas
-        return {"loss": loss, **{name: weight * tf.reduce_sum(value) for name, value in terms.items()}}
+        terms = {name: weight * tf.reduce_sum(value) for name, value in terms.items()}
+        return {"loss": loss, **terms, "gradient": _total(gradients)}
 
     @tf.function(input_signature=[spec])
     def step(element):
@@ -138,19 +139,29 @@ def _make_step(
     return step
 
 
+def _total(gradients: Mapping[str, list]) -> tf.Tensor:
+    """The sum of all gradients' entries, float32 []: not finite when one of them is not, at one pass over them."""
+    flat = [g.values if isinstance(g, tf.IndexedSlices) else g for g in tf.nest.flatten(gradients)]
+    return tf.add_n([tf.reduce_sum(tf.cast(g, tf.float32)) for g in flat if g is not None])
+
+
 def _rates(optimizers: Mapping[str, keras.optimizers.Optimizer]) -> dict[str, float]:
     return {f"learning_rate_{name}": float(o.learning_rate) for name, o in optimizers.items()}
 
 
 def _count(result: tuple[tf.Tensor, dict[str, tf.Tensor]], position: Position, out: Path) -> dict[str, float]:
-    """Files a step's terms, unless one is not finite: then the checkpoints, all older, stay as they are."""
+    """Files a step's terms, unless one is not finite: then the checkpoints, all older, stay as they are.
+
+    The gradient is looked at, too: with a finite loss it can still spoil the weights.
+    """
     terms = {name: float(value) for name, value in result[1].items()}
-    for name in (*(n for n in terms if n != "loss"), "loss"):
+    for name in (*(n for n in terms if n not in ("loss", "gradient")), "loss", "gradient"):
         if not math.isfinite(terms[name]):
             raise UserError(
                 f"{out}: epoch {position.epoch + 1}, step {position.step + 1}: {name} is {terms[name]}; "
-                "expected a finite loss (a lower learning_rate may help)"
+                "expected a finite number (a lower learning_rate may help)"
             )
+    del terms["gradient"]
     position.add(terms, float(result[0]))
     return terms
 

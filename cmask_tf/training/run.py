@@ -19,7 +19,7 @@ from cmask_tf.data.records import RecordSet
 from cmask_tf.data.unreadable import UNREADABLE
 from cmask_tf.errors import UserError
 from cmask_tf.models.efficientnet_lite import imagenet_file
-from cmask_tf.training.cluster import chief_first, is_chief, wait_for_all
+from cmask_tf.training.cluster import chief_first, is_chief, told_agreement, wait_for_all
 from cmask_tf.training.concepts import check_supervision, trained_concepts
 from cmask_tf.training.failures import told
 from cmask_tf.training.loop import Task, train
@@ -88,6 +88,7 @@ def train_stage(stage: str, config: Config, args: argparse.Namespace) -> None:
         set_determinism(config.seed, args.deterministic)
         run = _start(stage, config, args)
         parts, results = stages[stage](run)
+        told_agreement(run.strategy, [v.value for part in parts.values() for v in part.variables])
         if is_chief(run.strategy):
             _publish(run, stage, parts, results)
         wait_for_all(run.strategy, "published")  # a host that ends before the others counts as lost
