@@ -140,7 +140,7 @@ def _make_step(
 
 
 def _total(gradients: Mapping[str, list]) -> tf.Tensor:
-    """The sum of all gradients' entries, float32 []: not finite when one of them is not, at one pass over them."""
+    """The sum of all gradients' entries, float32 []: not finite when one of them is not."""
     flat = [g.values if isinstance(g, tf.IndexedSlices) else g for g in tf.nest.flatten(gradients)]
     return tf.add_n([tf.reduce_sum(tf.cast(g, tf.float32)) for g in flat if g is not None])
 
