@@ -20,8 +20,6 @@ from cmask_tf.errors import UserError
 from cmask_tf.training.cluster import is_chief, told_by_chief, wait_for_all
 
 _KEPT = 2
-# What TensorFlow says of files that are cut off, altered or gone: a machine that lost its power.
-_DAMAGED = (tf.errors.DataLossError, tf.errors.OutOfRangeError, tf.errors.NotFoundError)
 _POSITION = ("plan", "epoch", "step", "examples", "sums", "history")
 
 
@@ -155,9 +153,9 @@ class Checkpoints:
         """Takes over one checkpoint, or says that it is damaged."""
         try:
             self._checkpoint.restore(str(path)).assert_consumed()
-        except _DAMAGED:
-            print(f"{path}: damaged, or not all there; trying the checkpoint before it", file=sys.stderr)
-            return False
         except (AssertionError, ValueError, tf.errors.InvalidArgumentError):
             raise UserError(f"{self._folder}: holds another model's training; use another folder") from None
+        except (tf.errors.OpError, IndexError):  # cut off, altered or gone: a machine that lost its power
+            print(f"{path}: damaged, or not all there; trying the checkpoint before it", file=sys.stderr)
+            return False
         return True

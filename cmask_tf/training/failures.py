@@ -72,5 +72,5 @@ def _named(error: Exception, text: str) -> str | None:
     """The file that an error names."""
     if isinstance(error, OSError) and error.filename:
         return str(error.filename)
-    found = re.search(r"filename = '([^']+)'|(/[^\s;:']+)", text)
+    found = re.search(rf"filename = '([^']+)'|(/[^\s;']+); (?:{_DISK.pattern})", text)
     return found and (found[1] or found[2])
