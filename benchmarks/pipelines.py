@@ -22,14 +22,17 @@ from types import SimpleNamespace
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import numpy as np
 import tensorflow as tf
 
 from cmask_tf import config as configs
 from cmask_tf import geometry
 from cmask_tf.data import attention_records, pipelines, schema
 from cmask_tf.data.records import RecordSet
+from cmask_tf.data.topics import Topics
 
 KINDS = ("bare", "plain", "augmented")
+DIM = 4096  # of word vectors, the paper's
 
 
 def image_bytes(serialized: tf.Tensor) -> tf.Tensor:
@@ -68,6 +71,8 @@ def stages(data: Path, attention: Path | None, config: configs.Config) -> Iterat
     tags, boxes = RecordSet.open(data / "tags"), RecordSet.open(data / "boxes")
     size, stride = config.attention.sizes[0], config.backbone.output_stride
     spelling = {name: i for i, name in enumerate(tags.tags)}
+    vectors = np.random.default_rng(0).standard_normal((len(spelling), DIM), np.float32)
+    topics = Topics(spelling, np.ones(len(spelling)), vectors)
     trained = {name: i for i, name in enumerate({**boxes.tags, **boxes.concepts})}
 
     def runs(examples: tf.data.Dataset, decode: Callable, batch: int, batches: Callable) -> dict:
@@ -75,7 +80,7 @@ def stages(data: Path, attention: Path | None, config: configs.Config) -> Iterat
         return made | {k: partial(batches, seed=1, epoch=0, train=k == "augmented") for k in KINDS[1:]}
 
     batch = config.embed.batch
-    batches = partial(pipelines.embedding_batches, tags, spelling, size, batch)
+    batches = partial(pipelines.embedding_batches, tags, topics, size, batch)
     yield f"1, tags, {size} px", runs(tf.data.TFRecordDataset(tags.files), bare_photo, batch, batches)
     batch = config.refine.batch
     batches = partial(pipelines.refinement_batches, boxes, trained, size, stride, batch)

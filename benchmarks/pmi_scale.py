@@ -195,20 +195,17 @@ def quality(out: Path) -> list[tuple[str, str]]:
 
 def counting_ratio(files: list[Path], words: int) -> list[tuple[str, str]]:
     """Counting pairs against scipy's X^T X: the same images, one process each."""
-    from cmask_tf.vocabulary.pairs import Source, count_pairs
+    from cmask_tf.vocabulary.pairs import count_pairs
 
     numbers = {word(i): i for i in range(words)}
     shards = [_tags_of(file, numbers) for file in tqdm(files, desc="reading tags again", unit="files")]
+    with tempfile.TemporaryDirectory() as folder:
+        sources = [_source(str(Path(folder) / str(i)), *shard, words) for i, shard in enumerate(shards)]
+        start = time.perf_counter()
+        ours = count_pairs(sources, words, Path(folder), 1)
+        own = time.perf_counter() - start
     tags, lengths = (np.concatenate(arrays) for arrays in zip(*shards, strict=True))
     del shards
-    with tempfile.TemporaryDirectory() as folder:
-        stem = str(Path(folder) / "all")
-        np.save(stem + ".tags.npy", tags)
-        np.save(stem + ".lengths.npy", lengths)
-        start = time.perf_counter()
-        source = Source(stem, np.arange(words, dtype=np.int32), len(tags))
-        ours = count_pairs([source], words, Path(folder), 1)
-        own = time.perf_counter() - start
     ends = np.concatenate([[0], np.cumsum(lengths)])
     images = scipy.sparse.csr_matrix((np.ones(len(tags), np.int32), tags, ends), (len(lengths), words))
     start = time.perf_counter()
@@ -226,6 +223,15 @@ def _tags_of(file: Path, numbers: dict[str, int]) -> tuple[np.ndarray, np.ndarra
     rows = [json.loads(line)["tags"] for line in file.open()]
     tags = np.array([numbers[tag] for row in rows for tag in row], np.int32)
     return tags, np.array([len(row) for row in rows], np.int32)
+
+
+def _source(stem: str, tags: np.ndarray, lengths: np.ndarray, words: int):
+    """The files of a part of the images."""
+    from cmask_tf.vocabulary.pairs import Source
+
+    np.save(stem + ".tags.npy", tags)
+    np.save(stem + ".lengths.npy", lengths)
+    return Source(stem, np.arange(words, dtype=np.int32), len(tags))
 
 
 def solver_ratio(out: Path, words: int, share: float) -> list[tuple[str, str]]:

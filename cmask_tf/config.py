@@ -85,11 +85,15 @@ class Schedule:
     weight_decay: float = 1e-4
     warmup: float = 0.05  # share of all steps
     backbone_rate: float = 1.0  # the backbone's learning rate over the others'
+    patience: int = 0  # epochs without a better one after which training ends; 0: never early
+    validation_photos: int = 500  # at most, evenly spread and the same each time; 0: all
 
 
 @dataclass(frozen=True)
 class EmbeddingTraining(Schedule):
     """Stage 1 (4.1)."""
+
+    tags: int = 0  # of a photo, at most, drawn anew each epoch; 0: all
 
 
 @dataclass(frozen=True)
@@ -347,3 +351,7 @@ def _validate(config: Config, where: str) -> None:
         schedule = getattr(config, part)
         if schedule.epochs < 1 or schedule.batch < 1:
             raise UserError(f"{where}: {part}.epochs and {part}.batch are at least 1")
+        if schedule.patience < 0 or schedule.validation_photos < 0:
+            raise UserError(f"{where}: {part}.patience and {part}.validation_photos are 0 or more")
+    if config.embed.tags < 0:
+        raise UserError(f"{where}: embed.tags is 0 or more")

@@ -15,22 +15,6 @@ import tensorflow as tf
 _SMOOTH = 1.0  # one pixel on both sides of the Dice ratio: defined, and with a gradient, on empty masks
 
 
-def soft_topic(tags: tf.Tensor, idf: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
-    """The soft topic embedding t = sum_i idf_i w_i (4.1).
-
-    Args:
-        tags: int32 [B, T], vocabulary indices, -1 is padding.
-        idf: float32 [V'], -log p(w).
-        vectors: float32 [V', D], word vectors.
-
-    Returns:
-        float32 [B, D]; zeros for an example without tags.
-    """
-    rows = tf.maximum(tags, 0)
-    weights = tf.where(tags >= 0, tf.gather(idf, rows), 0.0)
-    return tf.einsum("bt,btd->bd", weights, tf.gather(vectors, rows))
-
-
 def cosine_embedding(e: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
     """L_embed = 1 - cos(e, t) (4.1).
 

@@ -65,21 +65,33 @@ def test_labels_keep_their_values():
     np.testing.assert_array_equal(large[..., 0], np.kron(labels[..., 0], np.ones((3, 3), np.uint8)))
 
 
+WHOLE = [(0.0, 0.0, 1.0, 1.0)]
+
+
 def test_a_window_of_the_whole_picture_is_the_plain_resize():
     maps = np.random.default_rng(1).random((7, 11, 2), np.float32)
-    whole = geometry.crop_maps(maps.transpose(2, 0, 1), tf.constant([0.0, 0, 1, 1]), 33)
-    expected = tf.transpose(geometry.resize_maps(maps, 33, 33), (2, 0, 1))
-    np.testing.assert_allclose(whole, expected, atol=1e-5)
+    whole = geometry.crop_maps([[(maps[None, ..., c], WHOLE)] for c in range(2)], 33)
+    np.testing.assert_allclose(whole[0], geometry.resize_maps(maps, 33, 33), atol=1e-5)
+
+
+def test_the_layers_of_a_channel_are_added_up():
+    maps, grid = (np.random.default_rng(3).random(shape, np.float32) for shape in ((2, 7, 11), (2, 3, 2)))
+    window = tf.constant([[0.1, 0.2, 0.8, 0.5], [0.0, 0.3, 0.6, 1.0]])
+    both = geometry.crop_maps([[(grid, window)], [(maps, window), (grid, WHOLE * 2)]], 9)
+    alone = [geometry.crop_maps([[layer]], 9) for layer in ((maps, window), (grid, WHOLE * 2))]
+    np.testing.assert_allclose(both[..., 1:], alone[0] + alone[1], atol=1e-5)
+    np.testing.assert_allclose(both[..., :1], geometry.crop_maps([[(grid, window)]], 9), atol=1e-5)
 
 
 def test_a_window_shows_the_same_places_as_the_whole():
     """The value of a linear ramp says where one is looking."""
     ramp = np.linspace(0.05, 0.95, 10, dtype=np.float32)  # cell centres of ten cells
     maps = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None, :]))
-    part = geometry.crop_maps(maps, tf.constant([0.2, 0.43, 0.6, 0.83]), 8).numpy()
+    window = tf.constant([0.2, 0.43, 0.6, 0.83])
+    part = geometry.crop_maps([[(one[None], window[None])] for one in maps], 8)[0].numpy()
     centres = (np.arange(8) + 0.5) / 8 * 0.4
-    np.testing.assert_allclose(part[0, :, 0], 0.2 + centres, atol=1e-5)
-    np.testing.assert_allclose(part[1, 0], 0.43 + centres, atol=1e-5)
+    np.testing.assert_allclose(part[:, 0, 0], 0.2 + centres, atol=1e-5)
+    np.testing.assert_allclose(part[0, :, 1], 0.43 + centres, atol=1e-5)
 
 
 def test_min_max_stretches_each_map_by_itself():

@@ -33,13 +33,6 @@ def given(case, *names):
     return [tf.constant(case[name]) for name in names]
 
 
-def test_soft_topic_is_the_idf_weighted_sum_and_ignores_padding():
-    vectors = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]], np.float32)
-    tags = np.array([[0, 2, -1], [1, -1, -1], [-1, -1, -1]], np.int32)
-    topic = losses.soft_topic(tags, np.array([0.5, 1.0, 2.0], np.float32), vectors)
-    np.testing.assert_allclose(topic, [[2.5, 2.0], [0.0, 2.0], [0.0, 0.0]], rtol=1e-6)
-
-
 def test_cosine_embedding_by_hand_and_against_numpy():
     e = np.array([[3, 0], [0, 2], [1, 1], [-1, 0], [1, 2]], np.float32)
     t = np.array([[5, 0], [7, 0], [1, 0], [4, 0], [0, 0]], np.float32)

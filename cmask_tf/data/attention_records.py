@@ -97,6 +97,14 @@ def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     }
 
 
+def map_shapes(files: Sequence[str]) -> tuple[list[int], list[int]]:
+    """[h1, w1] and [h2, w2], which all records of a job have in common, from the first one."""
+    for serialized in tf.data.TFRecordDataset(list(files)).take(1):
+        shape = parse(serialized)["shape"].numpy().tolist()
+        return shape[:2], shape[2:]
+    return [1, 1], [1, 1]
+
+
 def maps_of(
     record: dict[str, tf.Tensor], concept: tf.Tensor, flipped: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from cmask_tf import geometry
-
 LEAST_AREA = 0.5  # of the picture that a crop keeps
 LEAST_INSIDE = 0.25  # of a box or mask that a crop must keep
+GRID = (6, 6)  # nodes of the noise on attention maps
 DRAWS = 8  # one for the flip, four for the crop, three for the light
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -144,13 +143,10 @@ def jitter(image: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.clip_by_value(changed, 0.0, 255.0), tf.shape(image))
 
 
-def smooth_noise(seed: tf.Tensor, size: int, maps: int, deviation: float) -> tf.Tensor:
-    """Noise for attention maps: normal on a 6 x 6 grid, bilinear between: float32 [maps, size, size].
+def noise_grids(seed: tf.Tensor, maps: int, deviation: float) -> tf.Tensor:
+    """Smooth noise for attention maps, to be enlarged bilinearly: normal, float32 [maps, *GRID].
 
-    `deviation` is the standard deviation at the grid's nodes; `seed` is an example's.
+    `deviation` is its standard deviation; `seed` is an example's.
     """
     # Folded, since `draws` takes the seed's own numbers.
-    nodes = tf.random.stateless_normal([maps, 6, 6], tf.random.fold_in(seed, 1), stddev=deviation)
-    whole = tf.constant([0.0, 0.0, 1.0, 1.0])
-    # One by one: a matrix product that repeats one side takes twice as long.
-    return tf.stack([geometry.crop_maps(grid, whole, size) for grid in tf.unstack(nodes)])
+    return tf.random.stateless_normal([maps, *GRID], tf.random.fold_in(seed, 1), stddev=deviation)

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from cmask_tf.data import balance
+from cmask_tf.data.sampled import chosen
 from cmask_tf.data.unreadable import forgiving, reported
 
 SHUFFLE = 4096  # serialized examples that are held for shuffling
@@ -85,7 +86,7 @@ def serialized(records: Records, order: Order) -> tf.data.Dataset:
     """Serialized examples, string []; in training balanced ones as often as their factors say."""
     files = list(records.files)
     if not order.train:
-        return tf.data.TFRecordDataset(files)
+        return chosen(records, tf.data.TFRecordDataset(files))
     starts, copies = [0] * len(files), None
     if isinstance(records, balance.Balanced):
         starts, copies = records.starts, records.copies(order.random(2))

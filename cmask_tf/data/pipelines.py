@@ -20,9 +20,12 @@ import tensorflow as tf
 from cmask_tf import geometry
 from cmask_tf.data import attention_records, augment, schema
 from cmask_tf.data.order import Order, Records, decoded, ordered, serialized
+from cmask_tf.data.topics import Topics, name_table, sample
 
 _READY = 4  # batches that wait for a trainer
 _PADDING = -1
+_WHOLE = (0.0, 0.0, 1.0, 1.0)  # the window that shows all of a picture
+_OF_TAGS = 2  # folded into an example's seed; `augment.noise_grids` has the 1
 _MARGIN = 2  # pixels: chroma is interpolated between neighbours, which a JPEG's crop has to include
 Example = dict[str, tf.Tensor]
 
@@ -34,32 +37,37 @@ def steps(count: int, batch: int) -> int:
 
 def embedding_batches(
     records: Records,
-    spelling: Mapping[str, int],
+    topics: Topics,
     size: int,
     batch: int,
+    tags: int = 0,
     **order,
 ) -> tf.data.Dataset:
     """Batches for Stage 1 (4.1).
 
     Args:
         records: one example per photo.
-        spelling: vocabulary index of each folded name; tags that are not in it are dropped.
+        topics: what tags mean; D is the dimension of its vectors.
         size: side of the square photo, S.
         batch: photos per batch, B.
+        tags: of a photo, at most, each pass another choice; 0: all of them, as without training.
         order: the fields of `order.Order`.
 
     Returns:
-        Batches of "image" float32 [B, S, S, 3] in 0..255 and "tags" int32 [B, T], vocabulary indices,
-        each once per photo, padded with -1, T at least 1.
+        Batches of "image" float32 [B, S, S, 3] in 0..255 and "topic" float32 [B, D], null for a photo
+        without a known tag.
     """
-    table, order = name_table(spelling), Order(**order)
+    order = Order(**order)
 
     def example(index: tf.Tensor, one: tf.Tensor) -> Example:
         record = schema.parse(one)
-        photo = _Photo(record, order, index)
-        return {"image": photo.image(size), "tags": _known(table, record["tags"])}
+        photo, ids = _Photo(record, order, index), topics.ids(record["tags"])
+        if tags and order.train:
+            seed = augment.example_seed(order.seed, order.epoch, index)
+            ids = sample(ids, tags, tf.random.fold_in(seed, _OF_TAGS))
+        return {"image": photo.image(size), "topic": topics.of(ids)}
 
-    shapes = {"image": [size, size, 3], "tags": [None]}
+    shapes = {"image": [size, size, 3], "topic": [topics.dim]}
     return _batches(serialized(records, order), example, order, batch, shapes)
 
 
@@ -127,7 +135,7 @@ def segmentation_batches(
 
     Returns:
         Batches of "image" float32 [B, S, S, 3] in 0..255; "attention" float32 [B, S, S, 2], each scale
-        min-max normalised; "mask" and "weight" float32 [B, S, S, 1], 0 or 1.
+        min-max normalised; "mask" and "weight" bool [B, S, S, 1], a quarter of the bytes of floats.
     """
 
     order = Order(**order)
@@ -137,17 +145,34 @@ def segmentation_batches(
         record = attention_records.parse(one)
         labels = attention_records.labels_of(record, place)
         photo = _Photo(record, order, index, labels == attention_records.MASK)
-        flipped = photo.cut.flipped if order.train else tf.constant(False)
-        attention = photo.attention(attention_records.maps_of(record, place, flipped), size, noise)
+        maps = attention_records.maps_of(record, place, photo.flipped())
         labels = geometry.resize_labels(photo.planes(labels), size)
-        mask, open_ = labels == attention_records.MASK, labels == attention_records.CROWD
-        planes = {"mask": tf.cast(mask, tf.float32), "weight": 1.0 - tf.cast(open_, tf.float32)}
-        return {"image": photo.image(size), "attention": attention, **planes}
+        return {
+            "image": photo.image(size),
+            "mask": labels == attention_records.MASK,
+            "weight": labels != attention_records.CROWD,
+            "first": tf.ensure_shape(maps[0], shapes["first"]),
+            "second": tf.ensure_shape(maps[1], shapes["second"]),
+            "window": photo.window(),
+            "noise": photo.noise(noise),
+        }
+
+    def enlarge(batch: Example) -> Example:
+        """Attention of a whole batch at a time: cut to what is seen, in training noisy."""
+        window, grids = batch.pop("window"), batch.pop("noise")
+        maps = [geometry.min_max(batch.pop(scale), (1, 2)) for scale in ("first", "second")]
+        channels = [[(one, window)] for one in maps]
+        if order.train and noise:
+            whole = tf.zeros_like(window) + _WHOLE
+            channels = [[*layers, (grids[:, i], whole)] for i, layers in enumerate(channels)]
+        attention = geometry.crop_maps(channels, size)
+        return batch | {"attention": geometry.min_max(attention, (1, 2)) if order.train else attention}
 
     pairs = attention_records.pairs(serialized(records, order))
-    shapes = {"image": [size, size, 3], "attention": [size, size, 2]}
-    shapes |= {"mask": [size, size, 1], "weight": [size, size, 1]}
-    return _batches(pairs, example, order, batch, shapes)
+    shapes = {"image": [size, size, 3], "mask": [size, size, 1], "weight": [size, size, 1]}
+    shapes |= dict(zip(("first", "second"), attention_records.map_shapes(records.files), strict=True))
+    shapes |= {"window": [4], "noise": [2, *augment.GRID]}
+    return _batches(pairs, example, order, batch, shapes, enlarge)
 
 
 def photo_batches(records: Records, sizes: Sequence[int], batch: int, *, skip: int = 0) -> tf.data.Dataset:
@@ -235,36 +260,40 @@ class _Photo:
         boxes = tf.where(self.cut.flipped, augment.flip_boxes(boxes), boxes)
         return augment.crop_boxes(boxes, self.cut.window)
 
-    def attention(self, maps: tuple[tf.Tensor, tf.Tensor], size: int, noise: float) -> tf.Tensor:
-        """Two raw maps [h, w], normalised, cut to what is seen: float32 [size, size, 2]."""
-        window = self.cut.window if self._train else tf.constant([0.0, 0.0, 1.0, 1.0])
-        seen = tf.stack([geometry.crop_maps(geometry.min_max(m, (0, 1)), window, size) for m in maps])
-        if self._train:
-            if noise:
-                seen += augment.smooth_noise(self._seed, size, 2, noise)
-            seen = geometry.min_max(seen, (1, 2))
-        return tf.transpose(seen, (1, 2, 0))
+    def flipped(self) -> tf.Tensor:
+        """bool []."""
+        return self.cut.flipped if self._train else tf.constant(False)
+
+    def window(self) -> tf.Tensor:
+        """What is seen of the photo, mirrored if it is: float32 [4], (ymin, xmin, ymax, xmax) in 0..1."""
+        return self.cut.window if self._train else tf.constant(_WHOLE)
+
+    def noise(self, deviation: float) -> tf.Tensor:
+        """Of both scales' attention, on a coarse grid: float32 [2, *augment.GRID]."""
+        if self._train and deviation:
+            return augment.noise_grids(self._seed, 2, deviation)
+        return tf.zeros([2, *augment.GRID])
 
 
 def _batches(
-    examples: tf.data.Dataset, example: Callable, order: Order, batch: int, shapes: dict[str, list]
+    examples: tf.data.Dataset,
+    example: Callable,
+    order: Order,
+    batch: int,
+    shapes: dict[str, list],
+    finish: Callable[[Example], Example] | None = None,
 ) -> tf.data.Dataset:
-    """Orders, decodes, joins to batches; ids are padded with -1, the rest with 0."""
-    values = {"concepts": _PADDING, "tags": _PADDING, "serialized": ""}
+    """Orders, decodes, joins to batches, finishes those; ids are padded with -1, the rest with 0."""
+    values = {"concepts": _PADDING, "tags": _PADDING, "serialized": "", "mask": False, "weight": False}
     padding = {name: values.get(name, 0.0) for name in shapes}
     batches = decoded(ordered(examples, order, batch), example, order, batch, shapes, padding)
+    if finish:
+        batches = batches.map(lambda rows, *count: (finish(rows), *count) if count else finish(rows))
     # Left to tune themselves, pipelines hold a trainer up for seconds at the end of an epoch: in TensorFlow
     # 2.20 an iterator's destruction waits for its tuning thread, with every tuning algorithm.
     options = tf.data.Options()
     options.autotune.enabled = False
     return batches.prefetch(_READY).with_options(options)
-
-
-def name_table(indices: Mapping[str, int]) -> tf.lookup.StaticHashTable:
-    """The index of each folded name; -1 for any other."""
-    names = tf.constant(list(indices), tf.string)
-    values = tf.constant(list(indices.values()), tf.int32)
-    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(names, values), _PADDING)
 
 
 def _known(table: tf.lookup.StaticHashTable, names: tf.Tensor) -> tf.Tensor:

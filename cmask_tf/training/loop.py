@@ -3,6 +3,10 @@
 Our own over `strategy.run`: one device, several and several hosts run the same code (Keras 3.15's `fit` fails
 on several hosts). A training that was stopped goes on when it is started again; a finished one returns.
 
+The weights that a training gives are those of its best epoch (`best`). A result is read when the next step is
+under way, so that a device never waits for its reader; one that is not finite is noticed a step later, and
+before anything is saved.
+
 The global batch decides: every loss is divided by the number of examples over all replicas, so that with
 synchronized batch normalization any number of replicas makes the same step, also on a smaller last batch.
 """
@@ -14,7 +18,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
@@ -25,24 +30,31 @@ import tensorflow as tf
 
 from cmask_tf.config import Schedule
 from cmask_tf.errors import UserError
+from cmask_tf.training.best import BestWeights, Measure
 from cmask_tf.training.checkpoints import Checkpoints, Position
 from cmask_tf.training.optimizers import groups, make_optimizers
-from cmask_tf.training.progress import ProgressBar, TensorBoard
+from cmask_tf.training.progress import Pace, ProgressBar, TensorBoard
 from cmask_tf.training.strategy import distribute, is_chief
+from cmask_tf.training.validation import collapse
 
 _LOG_EVERY_STEPS = 10
+_LATE = 1  # steps that are under way when a result is read
 
 
 class Task(Protocol):
     """What a stage gives to the loop. Its models are created under the strategy's scope.
 
     Attributes:
+        stage: its name, for messages.
         models: what is trained and checkpointed, by name.
         steps_per_epoch: the number of batches of an epoch, a smaller last one included.
+        better: which epoch is the best one.
     """
 
+    stage: str
     models: Mapping[str, keras.Model]
     steps_per_epoch: int
+    better: Measure
 
     def loss(self, batch: dict) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """The loss [b] of each example of a replica's batch, and its terms [b] by name, to be shown."""
@@ -54,10 +66,10 @@ class Task(Protocol):
         """
 
     def validate(self) -> dict[str, float]:
-        """Measures on held-out data, by name."""
+        """Measures on held-out data, by name; `validation.collapse` says which of them raise an alarm."""
 
     def pictures(self) -> dict[str, np.ndarray]:
-        """Pictures for TensorBoard, uint8 [N, H, W, 3], by name."""
+        """Pictures for TensorBoard, uint8 [N, H, W, 3], by name; of the same photos each time."""
 
 
 def train(
@@ -73,7 +85,7 @@ def train(
 
     Args:
         task: the stage; its models were created under the strategy's scope.
-        schedule: epochs, batch, rates.
+        schedule: epochs, batch, rates, patience.
         out: receives `checkpoints/`, `tensorboard/` and `history.json`.
         strategy: from `make_strategy`.
         checkpoint_every_steps: checkpoints beside the one after every epoch.
@@ -81,7 +93,7 @@ def train(
 
     Returns:
         {"train": [{"epoch", "loss", every term}], "validation": [{"epoch", every measure}]}, one record an
-        epoch. The weights are in the models.
+        epoch, and "kept": {"epoch", "measure", "value"}, the best epoch. Its weights are in the models.
 
     Raises:
         UserError: a loss that is not finite, naming step and term; a folder with another training.
@@ -91,27 +103,37 @@ def train(
         optimizers = make_optimizers(task.models, schedule, schedule.epochs * steps)
     position = Position({**dataclasses.asdict(schedule), "steps_per_epoch": steps})
     checkpoints = Checkpoints(out / "checkpoints", task.models, optimizers, position, strategy)
+    best = BestWeights(out / "checkpoints", task.models, strategy)
     checkpoints.restore()
-    if position.epoch == schedule.epochs:
+    if _over(position, schedule):
         print(f"{out}: this training is finished", file=sys.stderr)
-        return position.history
-
-    step, written = None, is_chief(strategy)
-    bar = ProgressBar(schedule.epochs, steps, schedule.batch, position.all_steps, written)
-    with closing(bar), closing(TensorBoard(out / "tensorboard", written)) as board:
-        while position.epoch < schedule.epochs:
-            elements = distribute(task.batches(position.epoch, position.step), strategy, deterministic)
-            step = step or _make_step(task, optimizers, strategy, elements.element_spec)
-            for element in elements:
-                terms = _count(step(element), position, out)
-                bar.update(position.epoch, position.step, terms)
-                if position.all_steps % _LOG_EVERY_STEPS == 0:
-                    board.scalars("train", {**terms, **_rates(optimizers)}, position.all_steps)
-                if position.all_steps % checkpoint_every_steps == 0:
-                    checkpoints.save()
-            _finish_epoch(task, position, board, out, written)
-            checkpoints.save()
+    else:
+        with closing(Watch(task, schedule, position, optimizers, out, is_chief(strategy))) as watch:
+            step = None
+            while not _over(position, schedule):
+                elements = distribute(task.batches(position.epoch, position.step), strategy, deterministic)
+                step = step or _make_step(task, optimizers, strategy, elements.element_spec)
+                for made in watch.steps(step, elements):
+                    if made % checkpoint_every_steps == 0:
+                        watch.read()
+                        checkpoints.save()
+                _end_epoch(watch, checkpoints, best, position)
+    best.restore(position.history["kept"]["epoch"])
     return position.history
+
+
+def _end_epoch(watch: Watch, checkpoints: Checkpoints, best: BestWeights, position: Position) -> None:
+    """The weights that a checkpoint names as the best are there before it, and as long as it."""
+    before = position.history.get("kept")
+    watch.finish_epoch(best)
+    checkpoints.save()
+    best.forget(but=[kept["epoch"] for kept in (before, position.history["kept"]) if kept])
+
+
+def _over(position: Position, schedule: Schedule) -> bool:
+    """Whether all epochs are made, or so many since the best one that nothing better is to be expected."""
+    since = position.epoch - position.history["kept"]["epoch"] if position.epoch else 0
+    return position.epoch == schedule.epochs or bool(schedule.patience) and since >= schedule.patience
 
 
 def _make_step(
@@ -166,15 +188,74 @@ def _count(result: tuple[tf.Tensor, dict[str, tf.Tensor]], position: Position, o
     return terms
 
 
-def _finish_epoch(task: Task, position: Position, board: TensorBoard, out: Path, written: bool) -> None:
-    """Validates, and writes down what the epoch brought."""
-    if position.step != task.steps_per_epoch:
-        raise UserError(f"{out}: an epoch had {position.step} batches; expected {task.steps_per_epoch}")
-    measures = task.validate()
-    board.scalars("validation", measures, position.all_steps)
-    board.pictures(task.pictures(), position.all_steps)
-    position.finish_epoch(measures)
-    if written:
-        partial = out / "history.json.partial"
-        partial.write_text(json.dumps(position.history, indent=2) + "\n")
-        os.replace(partial, out / "history.json")
+class Watch:
+    """Reads what steps and evaluations give, files it in the position, and shows it."""
+
+    def __init__(
+        self,
+        task: Task,
+        schedule: Schedule,
+        position: Position,
+        optimizers: Mapping[str, keras.optimizers.Optimizer],
+        out: Path,
+        written: bool = True,
+    ):
+        """Args:
+        task, schedule, position, optimizers: of the training.
+        out: where history and TensorBoard's files go.
+        written: False on every host but the chief: nothing is written or shown there.
+        """
+        self._task, self._position, self._optimizers = task, position, optimizers
+        self._out, self._written = out, written
+        self._late: deque = deque()
+        self._pace = Pace()
+        self._bar = ProgressBar(
+            schedule.epochs, task.steps_per_epoch, schedule.batch, position.all_steps, written
+        )
+        self._board = TensorBoard(out / "tensorboard", written)
+
+    def steps(self, step: Callable, elements: Iterable) -> Iterator[int]:
+        """Makes a step of each element, and yields how many were made since the training began."""
+        for element in self._pace.over(elements):
+            self._late.append(step(element))
+            yield self._position.all_steps + len(self._late)
+            self.read(but=_LATE)
+        self.read()
+
+    def read(self, but: int = 0) -> None:
+        """Reads the results of all steps but the last so many; the position is then that of the weights."""
+        position = self._position
+        while len(self._late) > but:
+            before = position.examples
+            terms = _count(self._late.popleft(), position, self._out)
+            self._pace.count(position.examples - before)
+            if position.all_steps % _LOG_EVERY_STEPS == 0:
+                pace, rates = self._pace.lap(), _rates(self._optimizers)
+                self._board.scalars("train", {**terms, **rates, **pace}, position.all_steps)
+                self._bar.pace(**pace, learning_rate=max(rates.values()))
+            self._bar.update(position.epoch, position.step, terms)
+
+    def finish_epoch(self, best: BestWeights) -> None:
+        """Validates, writes down what the epoch brought, and keeps the weights if they are the best yet."""
+        task, position, out = self._task, self._position, self._out
+        if position.step != task.steps_per_epoch:
+            raise UserError(f"{out}: an epoch had {position.step} batches; expected {task.steps_per_epoch}")
+        measures = task.validate()
+        fault = collapse(measures)
+        self._board.scalars("validation", {**measures, "collapsed": float(bool(fault))}, position.all_steps)
+        self._board.pictures(task.pictures(), position.all_steps)
+        if fault:
+            self._bar.warn(f"warning: {out}: {task.stage}, epoch {position.epoch + 1}: {fault}")
+        position.finish_epoch(measures)
+        position.history["kept"] = task.better.kept(position.history)
+        if position.history["kept"]["epoch"] == position.epoch:
+            best.keep(position.epoch)
+        if self._written:
+            partial = out / "history.json.partial"
+            partial.write_text(json.dumps(position.history, indent=2) + "\n")
+            os.replace(partial, out / "history.json")
+
+    def close(self) -> None:
+        """Ends the line and flushes TensorBoard's files."""
+        self._bar.close()
+        self._board.close()

@@ -12,6 +12,7 @@ from cmask_tf.data.records import RecordSet
 from cmask_tf.models.attention import coarse_maps
 from cmask_tf.models.embedding import embed_map
 from cmask_tf.models.refinement import build_refinement
+from cmask_tf.training.best import Measure
 from cmask_tf.training.cluster import chief_first
 from cmask_tf.training.concepts import trained_spellings, with_level
 from cmask_tf.training.validation import AttentionValidation
@@ -19,6 +20,9 @@ from cmask_tf.training.validation import AttentionValidation
 
 class RefinementTask:
     """Eqn. 2 and the spatial discrimination loss; the teacher is the frozen network of Stage 1."""
+
+    # Of the image level an untrained map, even and gray, has a higher soft IoU than a map that has learnt.
+    stage, better = "Stage 2", Measure("val_soft_iou", levels=("mask", "box"))
 
     def __init__(self, run):
         config, self.run = run.config, run
@@ -43,8 +47,9 @@ class RefinementTask:
         for part in self.teacher.values():
             part.trainable = False
         self.validation = AttentionValidation(
-            run.record_set("val"), self.size, self.spellings, [c["level"] for c in run.concepts]
-        )
+            run.record_set("val"), self.size, self.spellings, [c["level"] for c in run.concepts],
+            self.plan.validation_photos,
+        )  # fmt: skip
 
     def batches(self, epoch: int, skip: int) -> tf.data.Dataset:
         return pipelines.refinement_batches(

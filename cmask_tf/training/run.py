@@ -210,7 +210,7 @@ def _provenance(run: Run, stage: str, history: dict) -> dict:
         "inputs": run.inputs,
         "imagenet": _imagenet(run.config, stage),
         "undecodable_photos": list(UNREADABLE.names),  # since the stage was last started
-        "validation": history["validation"][-1:],
+        "validation": [e for e in history["validation"] if e["epoch"] == history["kept"]["epoch"]],
     }
 
 

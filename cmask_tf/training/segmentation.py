@@ -7,24 +7,30 @@ import tensorflow as tf
 
 from cmask_tf import losses, metrics, model_directory
 from cmask_tf.data import attention_records, pipelines
+from cmask_tf.data.order import Order, serialized
+from cmask_tf.data.sampled import at_most
 from cmask_tf.models.segmentation import build_segmentation
 from cmask_tf.training.attention_cache import RefinedMaps, cache_attention
+from cmask_tf.training.best import Measure
 from cmask_tf.training.cluster import chief_first
 from cmask_tf.training.concepts import trained_spellings, with_level
-from cmask_tf.training.validation import Means, heat
+from cmask_tf.training.validation import PICTURES, Contrast, Means, heat
 
 ATTENTION_PARTS = ("backbone", "embedding", "refinement")
-_PICTURES = 4
 
 
 class SegmentationTask:
     """A mask from the photo and the frozen attention of one concept, whatever the concept is."""
 
+    stage, better = "Stage 3", Measure("val_iou")
+
     def __init__(self, run):
         config, self.run = run.config, run
         self.plan, self.size = config.segment, config.segmentation.size
         self.attention_parts = model_directory.load_parts(run.start, ATTENTION_PARTS)
-        self.examples, self.validation = self._attention()
+        self.examples, held_out = self._attention()
+        photos = run.record_set("val").examples
+        self.validation = at_most(held_out.files, photos, self.plan.validation_photos)
         self.steps_per_epoch = pipelines.steps(
             attention_records.count_pairs(self.examples.files), self.plan.batch
         )
@@ -46,30 +52,35 @@ class SegmentationTask:
     def loss(self, batch: dict) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Per-example cross entropy of the mask (and Dice), each term apart, float32 [b]."""
         logits = self.logits(batch["image"], batch["attention"], training=True)
-        terms = {"mask": losses.mask_loss(logits, batch["mask"], batch["weight"])}
+        mask, weight = (tf.cast(batch[plane], tf.float32) for plane in ("mask", "weight"))
+        terms = {"mask": losses.mask_loss(logits, mask, weight)}
         total = terms["mask"]
         if self.plan.dice_weight:
-            terms["dice"] = losses.mask_dice(logits, batch["mask"], batch["weight"])
+            terms["dice"] = losses.mask_dice(logits, mask, weight)
             total += self.plan.dice_weight * terms["dice"]
         return total, terms
 
     def validate(self) -> dict[str, float]:
-        """Precision, recall and IoU at the network's size over the mask and box concepts, by level."""
-        means, order = Means([c["level"] for c in self.run.concepts]), self._concept_order()
+        """Precision, recall, IoU and pointing game at the network's size, by level; the masks' contrast."""
+        means, contrast = Means([c["level"] for c in self.run.concepts]), Contrast()
+        order = self._concept_order()
         for batch in self._validation_batches():
-            predictions = self._masks(batch["image"], batch["attention"]).numpy() > 0.5
-            for prediction, truth in zip(predictions, batch["mask"].numpy() > 0.5, strict=True):
+            probabilities = self._masks(batch["image"], batch["attention"]).numpy()
+            for probability, truth in zip(probabilities, batch["mask"].numpy(), strict=True):
                 concept = next(order)
                 if truth.any():
-                    means.add(concept, metrics.mask_scores(prediction, truth))
-        return means.by_level()
+                    contrast.add(probability)
+                    pointing = metrics.pointing_game(probability, truth)
+                    scores = metrics.mask_scores(probability > 0.5, truth)
+                    means.add(concept, {**scores, "pointing_game": pointing})
+        return {**means.by_level(), **contrast.measures()}
 
     def pictures(self) -> dict[str, np.ndarray]:
         """Photo, first-scale attention, predicted and true mask of some validation pairs."""
         batch = next(iter(self._validation_batches()))
         predictions = self._masks(batch["image"], batch["attention"]).numpy()
         rows = []
-        for i in range(min(_PICTURES, len(predictions))):
+        for i in range(min(PICTURES, len(predictions))):
             image = batch["image"][i].numpy().round().astype(np.uint8)
             layers = (batch["attention"][i, ..., 0], predictions[i, ..., 0], batch["mask"][i, ..., 0])
             rows.append(
@@ -90,8 +101,8 @@ class SegmentationTask:
         """The trained index of each validation example, in the pipeline's order."""
         names = (
             name.decode()
-            for serialized in tf.data.TFRecordDataset(self.validation.files)
-            for name in attention_records.parse(serialized)["concepts"].numpy()
+            for record in serialized(self.validation, Order(0, 0, train=False))
+            for name in attention_records.parse(record)["concepts"].numpy()
         )
         return (self._spellings[name] for name in names)
 

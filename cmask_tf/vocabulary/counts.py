@@ -68,9 +68,9 @@ class Spelling:
 def count(tag_lists: Iterable[Sequence[str]], min_count: int = 1, spelling: Spelling | None = None) -> Counts:
     """Counts tags and pairs; a tag counts once in an image, however it is spelled there.
 
-    Memory: 12 V^2 bytes at most (V = 18,000 with every pair seen: 3.9 GB; 8 bytes for each pair that
-    occurs stay), what every distinct tag's name takes, and about 200 MB. On disk, in the folder that
-    `tempfile` chooses (TMPDIR): 8 bytes a tag of an image and 4 V^2.
+    Memory: 8 bytes for each pair that occurs, 8 V^2 bytes at most (V = 18,000: 2.6 GB), what every distinct
+    tag's name takes, and about 300 MB. On disk, in the folder that `tempfile` chooses (TMPDIR): 12 bytes a
+    tag of an image and 6 V^2.
 
     Args:
         tag_lists: the tags of each image; read once.
@@ -98,7 +98,7 @@ def count_files(
 ) -> Counts:
     """Counts the tags of files (see `tag_files`), in several processes where that pays.
 
-    Memory, `min_count` and `spelling`: as for `count`; each process adds about 200 MB.
+    Memory, `min_count` and `spelling`: as for `count`; each process adds about 300 MB.
 
     Args:
         files: of tags.
@@ -287,6 +287,6 @@ def check_memory(single: np.ndarray) -> None:
     need, fits = 12 * len(single) ** 2, int((room / 12) ** 0.5)
     if need > room:
         raise UserError(
-            f"{len(single):,} tags: counting their pairs takes up to {need / 1e9:.1f} GB of this machine's "
+            f"{len(single):,} tags: pairs and PMI matrix take up to {need / 1e9:.1f} GB of this machine's "
             f"{room / 1e9:.1f}; a minimum count of {int(single[fits]) + 1} leaves {fits:,} or fewer"
         )

@@ -1,15 +1,14 @@
 """Counting pairs of tags by an inverted index.
 
-The images' tags lie in one file, sorted in each image. For every tag the images that have it are looked
-up and the tags that follow it there are counted (`bincount`): the upper triangle, a row at a time, with a
-row's counter in the cache. docs/vocabulary.md has the time beside that of the sparse product X^T X.
+The images lie in matrices, one image a row, those of about as many tags in one. For every tag the images that
+have it are looked up and all their tags are counted: a row of the table at a time, with the row's counter in
+the cache. Each pair is counted from both sides: to count one side only would mean to gather tags one by one,
+where whole images are copied. docs/vocabulary.md has the time beside that of the sparse product X^T X.
 """
 
 from __future__ import annotations
 
-import math
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from cmask_tf.vocabulary.workers import results
 
 TASK_TAGS = 8_000_000  # mentions of tags that one task looks up
 GATHER = 1 << 17  # pairs counted at a time: what stays in a core's cache
-BLOCK = 1024
+_UNSIGNED = {np.dtype(np.uint16): np.uint16, np.dtype(np.int32): np.uint32}
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,7 @@ class Source:
 def count_pairs(sources: list[Source], words: int, folder: Path, processes: int) -> scipy.sparse.csr_matrix:
     """How many images have both tags.
 
-    Memory: 12 V^2 bytes at most: 8 for each pair that occurs, and pages of a 4 V^2 file, which the system
-    may drop; each process about 200 MB.
+    Memory: 8 V^2 bytes at most, 8 for each pair that occurs; each process about 300 MB.
 
     Args:
         sources: all images.
@@ -57,23 +55,24 @@ def count_pairs(sources: list[Source], words: int, folder: Path, processes: int)
     Returns:
         int32 CSR [V, V], symmetric, nothing on the diagonal, indices sorted.
     """
-    mentions = sum(source.mentions for source in sources)
-    if words < 2 or mentions == 0:
+    if words < 2:
         return scipy.sparse.csr_matrix((words, words), dtype=np.int32)
-    kind = np.uint16 if words <= 2**16 else np.int32
-    shapes = {"tags": (kind, (mentions,)), "after": (kind, (mentions,)), "table": (np.int32, (words, words))}
-    _check_room(folder, sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in shapes.values()))
-    files = [str(folder / name) for name in shapes]
-    for name, (dtype, shape) in zip(files, shapes.values(), strict=True):
-        np.lib.format.open_memmap(name, "w+", dtype, shape)
-    starts = np.cumsum([0] + [source.mentions for source in sources])
-    tasks = [(source, words, int(at), *files[:2]) for source, at in zip(sources, starts, strict=False)]
-    single = sum(tqdm(results(_sort_part, tasks, processes), "sorting tags", len(tasks), delay=2))
-    ranges = _ranges(single)
-    tasks = [(first, last, *files) for first, last in ranges]
-    for _ in tqdm(results(_count_rows, tasks, processes), "counting pairs", len(tasks), delay=2):
-        pass
-    return _symmetric(np.asarray(np.load(files[2], mmap_mode="r+")))
+    mentions = sum(source.mentions for source in sources)
+    size = _kind(words)().itemsize
+    # The images in parts and joined, up to twice as large when filled up; and the table.
+    _check_room(folder, 4 * mentions * size + (4 + size) * words * words)
+    tasks = [(source, words) for source in sources]
+    found = list(tqdm(results(_align_part, tasks, processes), "aligning tags", len(tasks), delay=2))
+    files = [_joined(sources, found, width, words, folder) for width in sorted(set().union(*found))]
+    tasks = [(first, last, words, files, folder) for first, last in _ranges(files, words)]
+    counted = results(_count_rows, tasks, processes)
+    lengths = list(tqdm(counted, "counting pairs", len(tasks), delay=2))
+    return _table([task[0] for task in tasks], lengths, words, folder)
+
+
+def _kind(words: int) -> type:
+    """What holds a row's number, and `words`, which fills images up."""
+    return np.uint16 if words < 2**16 else np.int32
 
 
 def _check_room(folder: Path, need: int) -> None:
@@ -87,82 +86,121 @@ def _check_room(folder: Path, need: int) -> None:
 
 def presence(source: Source, words: int) -> scipy.sparse.csr_matrix:
     """int8 [images, words]: 1 where the image has the tag; indices sorted."""
-    places = source.places[np.load(source.stem + ".tags.npy")]
-    kept = places >= 0
-    ends = np.concatenate([[0], np.cumsum(kept)])[np.cumsum(np.load(source.stem + ".lengths.npy"))]
-    places, ends = places[kept], np.concatenate([[0], ends])
-    images = scipy.sparse.csr_matrix((np.ones(len(places), np.int8), places, ends), (len(ends) - 1, words))
+    rows, lengths = _known(source)
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    images = scipy.sparse.csr_matrix((np.ones(len(rows), np.int8), rows, ends), (len(lengths), words))
     images.sort_indices()
     return images
 
 
-def _sort_part(source: Source, words: int, at: int, tags_file: str, after_file: str) -> np.ndarray:
-    """Writes a part's tags, by row, and how many follow each in its image; gives the images of each tag."""
-    images = presence(source, words)
-    places, ends = images.indices, images.indptr
-    mine = slice(at, at + len(places))
-    np.load(tags_file, mmap_mode="r+")[mine] = places
-    np.load(after_file, mmap_mode="r+")[mine] = np.repeat(ends[1:], np.diff(ends)) - np.arange(
-        1, len(places) + 1
-    )
-    return np.bincount(places, minlength=words)
+def _known(source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a part's tags that have one, int32, and how many each image has of them."""
+    rows = source.places[np.load(source.stem + ".tags.npy")]
+    known, lengths = rows >= 0, np.load(source.stem + ".lengths.npy")
+    ends = np.concatenate([[0], np.cumsum(known)])[np.cumsum(lengths)]
+    return rows[known], np.diff(ends, prepend=0)
 
 
-def _ranges(single: np.ndarray) -> list[tuple[int, int]]:
+def _align_part(source: Source, words: int) -> dict[int, int]:
+    """Writes a part's images of two tags or more as matrices, by width; gives width -> images.
+
+    Images with fewer tags than their matrix is wide are filled up with `words`.
+    """
+    rows, lengths = _known(source)
+    starts, found = np.cumsum(lengths) - lengths, {}
+    widths = np.array([_width(n) for n in range(int(lengths.max(initial=0)) + 1)])[lengths]
+    for width in np.unique(widths[lengths >= 2]).tolist():
+        images = np.flatnonzero((widths == width) & (lengths >= 2))
+        matrix = np.full((len(images), width), words, _kind(words))
+        filled = np.arange(width) < lengths[images, None]
+        matrix[filled] = rows[(starts[images, None] + np.arange(width))[filled]]
+        np.save(f"{source.stem}.{width}", matrix)
+        found[width] = len(images)
+    return found
+
+
+def _width(length: int) -> int:
+    """`length` rounded up: four steps to each power of two, so that few matrices hold all images."""
+    step = max(1 << max(length.bit_length() - 3, 0), 2)
+    return -(-length // step) * step
+
+
+def _joined(sources: list[Source], found: list[dict[int, int]], width: int, words: int, folder: Path) -> str:
+    """Puts all parts' matrices of a width into one file."""
+    total = sum(images.get(width, 0) for images in found)
+    name, at = str(folder / f"width{width}"), 0
+    matrix = np.lib.format.open_memmap(name, "w+", _kind(words), (total, width))
+    for source, images in zip(sources, found, strict=True):
+        if width in images:
+            part = Path(f"{source.stem}.{width}.npy")
+            matrix[at : at + images[width]] = np.load(part)
+            at += images[width]
+            part.unlink()
+    return name
+
+
+def _ranges(files: list[str], words: int) -> list[tuple[int, int]]:
     """Rows [first, last) of about `TASK_TAGS` mentions."""
-    edges = np.flatnonzero(np.diff(np.cumsum(single) // TASK_TAGS)) + 1
-    return [(int(a), int(b)) for a, b in zip([0, *edges], [*edges, len(single)], strict=True)]
+    single = np.zeros(words + 1, np.int64)
+    for name in files:
+        flat = np.load(name, mmap_mode="r").reshape(-1)
+        for start in range(0, len(flat), TASK_TAGS):
+            single += np.bincount(flat[start : start + TASK_TAGS], minlength=words + 1)
+    edges = np.flatnonzero(np.diff(np.cumsum(single[:-1]) // TASK_TAGS)) + 1
+    return [(int(a), int(b)) for a, b in zip([0, *edges], [*edges, words], strict=True)]
 
 
-def _count_rows(first: int, last: int, tags_file: str, after_file: str, table_file: str) -> None:
-    """Fills rows [first, last) of the upper triangle."""
+def _count_rows(first: int, last: int, words: int, files: list[str], folder: Path) -> np.ndarray:
+    """Writes what rows [first, last) have beside zeros, row after row; gives how much that is of each."""
     # Plain views: indexing a memmap costs more than what is read.
-    tags, after = (np.asarray(np.load(name, mmap_mode="r")) for name in (tags_file, after_file))
-    table = np.asarray(np.load(table_file, mmap_mode="r+"))
-    for row, places in zip(range(first, last), _mentions(tags, first, last), strict=True):
-        follow = after[places].astype(np.int64)
-        places, follow = places[follow > 0], follow[follow > 0]
-        table[row] = _followers(tags, places, follow, table.shape[1])
+    matrices = [np.asarray(np.load(name, mmap_mode="r")) for name in files]
+    places = [_images_of(matrix, first, last) for matrix in matrices]
+    # As wide as an index: `np.add.at` is ten times slower else.
+    counts, lengths = np.empty(words + 1, np.intp), np.empty(last - first, np.int64)
+    with open(folder / f"columns{first}", "wb") as columns, open(folder / f"values{first}", "wb") as values:
+        for row in range(first, last):
+            counts[:] = 0
+            for matrix, images in zip(matrices, places, strict=True):
+                _add_tags(counts, matrix, images[row - first])
+            counts[[row, words]] = 0
+            found = counts.nonzero()[0]
+            found.astype(_kind(words)).tofile(columns)
+            counts[found].astype(np.int32).tofile(values)
+            lengths[row - first] = len(found)
+    return lengths
 
 
-def _mentions(tags: np.ndarray, first: int, last: int) -> Iterator[np.ndarray]:
-    """For each row from first to last the places in `tags` that have it, ascending."""
-    found = []
-    for start in range(0, len(tags), TASK_TAGS):
-        block = tags[start : start + TASK_TAGS]
-        found.append(np.flatnonzero((block >= first) & (block < last)) + start)
-    places = np.concatenate(found)
-    rows = tags[places]
-    places = places[np.argsort(rows, kind="stable")]  # a radix sort, for 16 bits
-    ends = np.cumsum(np.bincount(rows - first, minlength=last - first))
-    yield from np.split(places, ends[:-1])
+def _images_of(matrix: np.ndarray, first: int, last: int) -> list[np.ndarray]:
+    """For each row from first to last the images in `matrix` that have it, ascending."""
+    flat, width, images, rows = matrix.reshape(-1), matrix.shape[1], [], []
+    for start in range(0, len(flat), TASK_TAGS):
+        block = flat[start : start + TASK_TAGS]
+        # Below first the difference wraps around to something large.
+        found = np.flatnonzero((block - block.dtype.type(first)).view(_UNSIGNED[block.dtype]) < last - first)
+        rows.append(block[found])
+        images.append(((found + start) // width).astype(np.int32))
+    rows, images = np.concatenate(rows), np.concatenate(images)
+    images = images[np.argsort(rows, kind="stable")]  # a radix sort, for 16 bits
+    return np.split(images, np.cumsum(np.bincount(rows - first, minlength=last - first))[:-1])
 
 
-def _followers(tags: np.ndarray, places: np.ndarray, follow: np.ndarray, words: int) -> np.ndarray:
-    """How often each row occurs in tags[p + 1 : p + 1 + f] over all places p with their f."""
-    counts = np.zeros(words, np.int32)
-    step = max(GATHER // int(follow.max(initial=1)), 1)
-    for start in range(0, len(places), step):
-        first, many = places[start : start + step] + 1, follow[start : start + step]
-        ends = np.cumsum(many)
-        index = np.repeat(first - (ends - many), many)
-        index += np.arange(ends[-1])
-        counts += np.bincount(tags.take(index), minlength=words)
-    return counts
+def _add_tags(counts: np.ndarray, matrix: np.ndarray, images: np.ndarray) -> None:
+    """Counts all tags of some images."""
+    step = max(GATHER // matrix.shape[1], 1)
+    for start in range(0, len(images), step):
+        tags = matrix.take(images[start : start + step], axis=0)
+        np.add.at(counts, tags.reshape(-1).astype(np.intp), 1)
 
 
-def _symmetric(table: np.ndarray) -> scipy.sparse.csr_matrix:
-    """CSR of the upper triangle and its mirror image, which is written into `table` in blocks."""
-    words, blocks = len(table), range(0, len(table), BLOCK)
-    present = np.zeros(words, np.int64)
-    for i in blocks:
-        rows = slice(i, i + BLOCK)
-        for j in range(i, words, BLOCK):
-            table[j : j + BLOCK, rows] += table[rows, j : j + BLOCK].T
-        present[rows] = np.count_nonzero(table[rows], axis=1)
-    starts = np.concatenate([[0], np.cumsum(present)])
+def _table(firsts: list[int], lengths: list[np.ndarray], words: int, folder: Path) -> scipy.sparse.csr_matrix:
+    """CSR of the files of `_count_rows`, which are removed."""
+    starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
     indices, values = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.int32)
-    for row, start, end in zip(table, starts, starts[1:], strict=False):
-        indices[start:end] = row.nonzero()[0]
-        row.take(indices[start:end], out=values[start:end], mode="clip")
+    for first, rows in zip(firsts, lengths, strict=True):
+        mine = slice(starts[first], starts[first + len(rows)])
+        indices[mine] = np.fromfile(folder / f"columns{first}", _kind(words))
+        with open(folder / f"values{first}", "rb") as file:
+            file.readinto(memoryview(values[mine]))
+        for name in ("columns", "values"):
+            (folder / f"{name}{first}").unlink()
     return scipy.sparse.csr_matrix((values, indices, starts), (words, words))

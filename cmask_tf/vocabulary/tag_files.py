@@ -15,6 +15,7 @@ import csv
 import glob
 import gzip
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -180,9 +181,10 @@ class Part:
     def _columns(self, delimiter: str) -> Iterator[Row | BadRecord]:
         # What is not UTF-8 is told by the row that holds it.
         texts = (line.decode("utf-8", "surrogateescape") for line in self.lines())
-        rows, head = csv.reader(texts, delimiter=delimiter, strict=True), None
+        lines, head = _Lines(texts), None
+        rows = csv.reader(lines, delimiter=delimiter, strict=True)
         while True:
-            number = rows.line_num + 1
+            number = lines.begin()
             try:
                 row = next(rows, None)
                 if row is None:
@@ -194,9 +196,34 @@ class Part:
                 if row:
                     yield number, *_cells(row, head, delimiter)
             except csv.Error as error:
+                lines.give_back()
                 yield BadRecord("not a row of CSV", f"{self.path}:{number}", str(error))
             except _Fault as fault:
+                lines.give_back()
                 yield BadRecord(fault.reason, f"{self.path}:{number}", fault.detail)
+
+
+class _Lines(Iterator[str]):
+    """Lines; a bad row gives back all but its first: a quote that is not closed takes others with it."""
+
+    def __init__(self, lines: Iterator[str]):
+        self._lines, self._again, self._taken, self._number = lines, deque(), [], 0
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._lines)
+        self._taken.append(line)
+        self._number += 1
+        return line
+
+    def begin(self) -> int:
+        """The number of the line that a row begins with, from 1."""
+        self._taken.clear()
+        return self._number + 1
+
+    def give_back(self) -> None:
+        """The row's lines but the first come again."""
+        self._again.extendleft(reversed(self._taken[1:]))
+        self._number -= len(self._taken[1:])
 
 
 class _Fault(Exception):
@@ -239,6 +266,8 @@ def _cells(row: list[str], head: list[str], delimiter: str) -> tuple[str, list[s
         found = f"not {len(row)}; a text with a {delimiter!r} is quoted"
         raise _Fault(f"expected {len(head)} columns", found)
     image, cell = (row[head.index(column)].strip() for column in _COLUMNS)
+    if "\n" in image + cell:
+        raise _Fault("a quote that is not closed")
     try:
         (image + cell).encode()
     except UnicodeEncodeError as error:

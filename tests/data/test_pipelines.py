@@ -15,6 +15,7 @@ from pycocotools import mask as rle
 from cmask_tf import geometry, imageio
 from cmask_tf.data import attention_records, pipelines, schema
 from cmask_tf.data.sources import Annotated, Object
+from cmask_tf.data.topics import Topics
 
 COUNT, SIZE = 23, 32
 SPELLING = {"hat": 4, "hats": 4, "bag": 0, "coat": 7}
@@ -85,9 +86,11 @@ def attended(tmp_path_factory):
 
 
 def embedding(photos, batch=4, **options):
+    """A topic of its tags is 1 at their indices."""
     options = {"seed": 1, "epoch": 0, **options}
     spelling = SPELLING | {f"tag{number}": 100 + number for number in range(COUNT)}
-    return pipelines.embedding_batches(photos, spelling, SIZE, batch, **options)
+    topics = Topics(spelling, np.ones(100 + COUNT), np.eye(100 + COUNT, dtype=np.float32))
+    return pipelines.embedding_batches(photos, topics, SIZE, batch, **options)
 
 
 def refinement(photos, batch=4, **options):
@@ -116,8 +119,8 @@ def assert_same(batches, others):
 
 
 def numbers(batches):
-    """Which photos they are: the first tag."""
-    return [int(tags[0]) - 100 for batch in batches for tags in batch["tags"]]
+    """Which photos they are, by a tag of their own."""
+    return [int(np.argmax(topic[100:])) for batch in batches for topic in batch["topic"]]
 
 
 @pytest.fixture(scope="module", params=STAGES)
@@ -191,19 +194,6 @@ def test_without_training_photos_come_in_order_and_as_they_are(photos):
         np.testing.assert_allclose(image, geometry.resize_image(scene(number)[0], SIZE), atol=1e-4)
 
 
-def test_tags_are_known_unique_and_padded(tmp_path):
-    tags = [("coat", "dog", "hats", "hat"), ("bag",), ("dog",), ()]
-    records = save(tmp_path, [record(tmp_path, 0, t) for t in tags])
-    (batch,) = run(embedding(records, train=False))
-    assert batch["tags"].dtype == np.int32
-    assert batch["tags"].tolist() == [[7, 4], [0, -1], [-1, -1], [-1, -1]]
-
-
-def test_a_batch_without_any_known_tag_still_has_a_column(tmp_path):
-    (batch,) = run(embedding(save(tmp_path, [record(tmp_path, 0, ())]), train=False))
-    assert batch["tags"].tolist() == [[-1]]
-
-
 def test_the_table_of_names_lives_as_long_as_the_pipeline(photos):
     dataset = embedding(photos)
     gc.collect()
@@ -261,8 +251,10 @@ def test_attention_examples_are_photos_times_concepts(attended):
 
 def test_without_training_attention_is_what_the_model_computes(attended):
     batch = run(segmentation(attended, train=False))[0]
+    assert sorted(batch) == ["attention", "image", "mask", "weight"]
     for name, channels in {"image": 3, "attention": 2, "mask": 1, "weight": 1}.items():
-        assert batch[name].shape == (4, SIZE, SIZE, channels) and batch[name].dtype == np.float32
+        assert batch[name].shape == (4, SIZE, SIZE, channels)
+        assert batch[name].dtype == (np.float32 if channels > 1 else bool)
     serialized = next(iter(tf.data.TFRecordDataset(attended.files)))
     maps = attention_records.maps_of(attention_records.parse(serialized), 0, False)
     for scale, raw in enumerate(maps):

@@ -184,7 +184,7 @@ def test_a_table_whose_cells_hold_line_breaks_counts_lines(read):
         ("a.jpg,red hat, beach", "expected 2 columns .not 3; a text with a ',' is quoted"),
         ("a.jpg", "expected 2 columns"),
         (" ,x", "expected a path in the column image"),
-        ('images/train/a.jpg,"x\ny"', "tags are parted by ';' and quoted as in CSV"),
+        ('images/train/a.jpg,"x\ny"', "a quote that is not closed"),
         ('images/train/a.jpg,"x"y', "not a row of CSV"),
         (b"images/train/a.jpg,\xff", "text that is not UTF-8"),
         (f"images/train/a.jpg,{'x' * 200_000}", "not a row of CSV"),

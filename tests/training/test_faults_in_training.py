@@ -14,6 +14,7 @@ import tensorflow as tf
 from cmask_tf import losses
 from cmask_tf.data import damage, pipelines, schema, unreadable
 from cmask_tf.data.sources import Annotated
+from cmask_tf.data.topics import Topics
 from cmask_tf.errors import UserError
 from cmask_tf.training.failures import told
 from cmask_tf.training.progress import ProgressBar, TensorBoard
@@ -174,7 +175,8 @@ def jpeg(level: int) -> bytes:
 
 def read(file: Path, **order) -> list[dict]:
     records = SimpleNamespace(files=[str(file)])
-    batches = pipelines.embedding_batches(records, {"hat": 0}, SIZE, 4, seed=0, epoch=0, **order)
+    topics = Topics({"hat": 0}, np.ones(1), np.ones((1, 1), np.float32))
+    batches = pipelines.embedding_batches(records, topics, SIZE, 4, seed=0, epoch=0, **order)
     with told(file.parent, lambda: [str(file)]):
         return list(batches.as_numpy_iterator())
 
@@ -208,8 +210,8 @@ def test_a_photo_that_does_not_decode_stays_as_one_without_concepts(tmp_path, fr
     file = save(tmp_path, [jpeg(0), broken, jpeg(2), jpeg(3), jpeg(4)])
     for _ in range(2):
         batches = read(file, train=False)
-        assert [len(batch["tags"]) for batch in batches] == [4, 1]
-        assert batches[0]["tags"][:, 0].tolist() == [0, -1, 0, 0]
+        assert [len(batch["topic"]) for batch in batches] == [4, 1]
+        assert batches[0]["topic"][:, 0].tolist() == [1, 0, 1, 1]
         assert not batches[0]["image"][1].any()
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "photo 1.jpg of the records cannot be decoded; it counts as a photo without concepts"

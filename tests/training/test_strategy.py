@@ -11,12 +11,14 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from cmask_tf.data import pipelines, schema
 from cmask_tf.data.order import Share
 from cmask_tf.data.sources import Annotated
+from cmask_tf.data.topics import Topics
 from cmask_tf.training import strategy
 
 COUNT, BATCH, SIZE = 23, 11, 8  # batches of 11, 11 and 1: fewer rows than workers at the end
@@ -43,12 +45,13 @@ def sums(where, records) -> list[list[float]]:
     """Each step's [rows of the global batch, mean over it of the tag, mean of the pixels]."""
     tf.random.set_seed(1)  # what ran before may have set another; shuffling depends on it
     spelling = {str(number): number for number in range(COUNT)}
+    topics = Topics(spelling, np.ones(COUNT), np.arange(COUNT, dtype=np.float32)[:, None])
     batches = pipelines.embedding_batches(
-        SimpleNamespace(files=[records]), spelling, SIZE, BATCH, seed=1, epoch=0, share=strategy.share(where)
+        SimpleNamespace(files=[records]), topics, SIZE, BATCH, seed=1, epoch=0, share=strategy.share(where)
     )
 
     def replica(rows, count, weight):
-        tag = weight * tf.reduce_sum(tf.cast(rows["tags"][:, 0], tf.float32))
+        tag = weight * tf.reduce_sum(rows["topic"])
         return tag, weight * tf.reduce_sum(tf.reduce_mean(rows["image"], (1, 2, 3))), count
 
     elements = strategy.distribute(batches, where, True)

@@ -61,9 +61,9 @@ def same_counts(a, b):
 @pytest.mark.parametrize("small", [False, True])
 @pytest.mark.parametrize("min_count", [1, 25])
 def test_pairs_equal_the_product_of_the_image_by_tag_matrix(monkeypatch, small, min_count):
-    if small:  # many tasks, pieces and blocks
-        for name, size in (("TASK_TAGS", 90), ("GATHER", 7), ("BLOCK", 3)):
-            monkeypatch.setattr(pairs, name, size)
+    if small:  # many tasks and pieces, and rows as they are numbered from 65,536 words on
+        for name, value in (("TASK_TAGS", 90), ("GATHER", 7), ("_kind", lambda words: np.int32)):
+            monkeypatch.setattr(pairs, name, value)
     images = random_images()
     counts = count(images, min_count)
     has = np.array([[name in tags for name in counts.names] for tags in images], np.int64)

@@ -134,3 +134,21 @@ def test_only_plain_json_lines_are_cut(tmp_path):
     counts = [sum(part.path == file for part in parts(files, 100)) for file in files]
     assert counts[0] > 1 and counts[1:] == [1, 1, 0]
     assert Part(files[0]).bytes == len(GOOD) * 9
+
+
+@pytest.mark.parametrize(
+    "after", [["b.jpg,hat", "c.jpg,sky"], ['b.jpg,"hat"', 'c.jpg,"sky"'], ['b.jpg,"hat', 'c.jpg,"sky"']]
+)
+def test_a_quote_that_is_not_closed_loses_its_own_row_only(tmp_path, after):
+    lines = ['a.jpg,"sea', *after, "d.jpg,sea", "e.jpg,sea"] + [f"{i}.jpg,hat" for i in range(30)]
+    path, faults = write(tmp_path / "tags.csv", "\n".join(lines) + "\n"), Faults()
+    read = {image: tags for _, image, tags in tag_lines(path, faults)}
+    bad = {line.split(",")[0] for line in lines if line.count('"') == 1}
+    assert set(read) == {line.split(",")[0] for line in lines} - bad
+    assert read["e.jpg"] == ["sea"] and read.get("c.jpg") == ["sky"]
+    assert faults.bad.total() == len(bad)
+
+
+def test_line_breaks_in_another_column_are_fine(tmp_path):
+    path = write(tmp_path / "tags.csv", 'image,note,tags\na.jpg,"two\nlines",hat\nb.jpg,"",sky\n')
+    assert [where for where, _, _ in tag_lines(path)] == [f"{path}:2", f"{path}:4"]
