@@ -44,6 +44,8 @@ class Unreadable:
         Raises:
             ValueError: too many photos are bad: the records are the wrong ones.
         """
+        if self.reason:  # batches are made ahead of the one that failed
+            raise ValueError(self.reason)
         self._seen = max(self._seen, index + 1)
         name = _name(serialized)
         if name in self.names:
