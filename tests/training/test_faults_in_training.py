@@ -240,7 +240,7 @@ def finite_and_zero(loss, sources, tape):
 
 
 def test_an_image_with_no_usable_concept_has_no_loss_and_no_gradient():
-    """In Stage 1 no known tag (a null topic), in Stage 2 no known box, in Stage 3 a mask that is all open (a crowd)."""
+    """Stage 1: no known tag, a null topic. Stage 2: no known box. Stage 3: a mask that is all crowd."""
     embedding = tf.Variable(np.random.default_rng(0).normal(size=(2, 5)).astype(np.float32))
     with tf.GradientTape() as tape:
         loss = losses.cosine_embedding(embedding, tf.zeros([2, 5]))
