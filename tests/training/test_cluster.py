@@ -22,8 +22,8 @@ from cmask_tf.training.progress import ProgressBar
 from cmask_tf.training.strategy import make_strategy
 
 sys.path.insert(0, str(Path(__file__).parent))
-from test_loop import SCHEDULE, ToyTask  # noqa: E402
 from test_strategy import free_ports  # noqa: E402
+from toy_task import SCHEDULE, ToyTask  # noqa: E402
 
 
 def configure(monkeypatch, workers, index=0):
@@ -106,7 +106,8 @@ def start(out: Path, killed: int | None = None) -> list[subprocess.CompletedProc
     for index in range(2):
         config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
         environment = {**os.environ, "TF_CONFIG": json.dumps(config), "TF_CPP_MIN_LOG_LEVEL": "3"}
-        environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+        root = Path(__file__).parents[2]
+        environment["PYTHONPATH"] = f"{root}{os.pathsep}{root / 'tests'}"
         command = [sys.executable, __file__, str(out), *(["killed"] if index == killed else [])]
         log = out.with_name(f"{index}.log").open("w")
         children.append(

@@ -1,7 +1,6 @@
 """What goes wrong in a training of days: each fault has one clear line, and the run goes on afterwards."""
 
 import resource
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from toy_task import SCHEDULE, ToyTask, train
 
 from cmask_tf import losses
 from cmask_tf.data import damage, pipelines, schema, unreadable
@@ -18,9 +18,6 @@ from cmask_tf.data.topics import Topics
 from cmask_tf.errors import UserError
 from cmask_tf.training.failures import told
 from cmask_tf.training.progress import ProgressBar, TensorBoard
-
-sys.path.insert(0, str(Path(__file__).parent))
-from test_loop import SCHEDULE, ToyTask, train  # noqa: E402
 
 SIZE = 8
 
