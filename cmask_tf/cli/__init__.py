@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; those of the process by default.
 
     Returns:
-        The exit code: 0, 2 for wrong input, 130 when interrupted.
+        The exit code: 0, 2 for wrong input, 75 when another host of a training is gone, 130 when interrupted.
     """
     # TensorFlow's notes on the CPU are not for our users, nor its alarm about CUDA where no GPU driver is.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if os.path.exists("/dev/nvidiactl") else "3")
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except UserError as error:
         print(f"cmask: error: {error}", file=sys.stderr)
-        return 2
+        return error.exit_code
     except KeyboardInterrupt as interrupt:
         print(": ".join(["cmask: interrupted", *map(str, interrupt.args)]), file=sys.stderr)
         return 130

@@ -53,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser, stage: str) -> None:
                         help="override one config field, as in --set refine.epochs=10")  # fmt: skip
     parser.add_argument("--checkpoint-every", type=int, default=500, metavar="STEPS",
                         help="steps between checkpoints, besides one each epoch (default: 500)")  # fmt: skip
+    parser.add_argument("--wait", type=float, default=600, metavar="SECONDS",
+                        help="how long to wait for the other hosts of TF_CONFIG (default: 600)")  # fmt: skip
     parser.add_argument("--deterministic", action="store_true",
                         help="the same result each time, at some speed")  # fmt: skip
 

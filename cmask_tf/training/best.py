@@ -6,7 +6,6 @@ the checkpoints hold: a run that was stopped between the two goes on with what i
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from cmask_tf.errors import UserError
-from cmask_tf.training.strategy import is_chief
+from cmask_tf.training.cluster import is_chief, wait_for_all
 
 
 @dataclass(frozen=True)
@@ -70,20 +69,14 @@ class BestWeights:
         strategy: tells whether this process is the chief.
         """
         self._folder, self._strategy, self._chief = Path(folder), strategy, is_chief(strategy)
-        resolver = strategy.cluster_resolver
-        self._name = f"{resolver.task_type}-{resolver.task_id}" if resolver else ""
         self._weights = tf.train.Checkpoint(
             models={name: [v.value for v in model.variables] for name, model in models.items()}
         )
 
     def keep(self, epoch: int) -> None:
-        """Writes the models' weights as those of `epoch`; every host takes part, the chief's files stay."""
+        """Writes the models' weights as those of `epoch`; the chief's work alone."""
         if self._chief:
             self._weights.write(str(self._file(epoch)))
-            return
-        aside = self._folder / f"not-chief-best-{self._name}"
-        self._weights.write(str(aside / "best"))
-        shutil.rmtree(aside)
 
     def forget(self, but: Collection[int]) -> None:
         """Removes the files of all epochs but those that a checkpoint may still name as its best."""
@@ -99,7 +92,7 @@ class BestWeights:
         Raises:
             UserError: they are not there, or damaged.
         """
-        meet(self._strategy)
+        wait_for_all(self._strategy, "best")
         file = self._file(epoch)
         try:
             self._weights.read(str(file)).assert_consumed()
@@ -110,14 +103,3 @@ class BestWeights:
 
     def _file(self, epoch: int) -> Path:
         return self._folder / f"best-{epoch}"
-
-
-def meet(strategy: tf.distribute.Strategy) -> None:
-    """Returns when every host has come here: what the chief wrote before is written then."""
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        ones = tf.function(lambda: strategy.reduce("SUM", strategy.run(_one), axis=None), autograph=False)
-        float(ones())
-
-
-def _one() -> tf.Tensor:
-    return tf.constant(1.0)

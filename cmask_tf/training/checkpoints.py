@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import keras
 import tensorflow as tf
 
 from cmask_tf.errors import UserError
-from cmask_tf.training.strategy import is_chief
+from cmask_tf.training.cluster import is_chief, told_by_chief, wait_for_all
 
 _KEPT = 2
 _POSITION = ("plan", "epoch", "step", "examples", "sums", "history")
@@ -96,39 +97,65 @@ class Checkpoints:
             position=position,
         )
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder), max_to_keep=_KEPT)
-        self._chief = is_chief(strategy)
-        resolver = strategy.cluster_resolver
-        self._name = f"{resolver.task_type}-{resolver.task_id}" if resolver else ""
+        self._strategy = strategy
 
     def save(self) -> None:
-        """Writes a checkpoint; the folder points at it only when it is whole."""
-        if self._chief:
-            self._manager.save()
+        """Writes a checkpoint; the folder points at it only when it is whole. The chief's work alone."""
+        if not is_chief(self._strategy):
             return
-        aside = self._folder / f"not-chief-{self._name}"
-        self._checkpoint.write(str(aside / "checkpoint"))
-        shutil.rmtree(aside)
+        try:
+            self._manager.save()
+        except tf.errors.OpError:
+            for unfinished in self._folder.glob("*_temp"):  # a full disk: leave no more there than before
+                shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        kept = {Path(path).name for path in self._manager.checkpoints}
+        for stem in {
+            path.stem for path in self._folder.glob("ckpt-*.index")
+        } - kept:  # of a run that was killed
+            for file in self._folder.glob(f"{stem}.*"):
+                file.unlink()
 
     def restore(self) -> bool:
-        """Goes back to the newest checkpoint.
+        """Goes back to the newest checkpoint that can be read.
 
         Returns:
             Whether there was one.
 
         Raises:
-            UserError: it belongs to another model or another schedule.
+            UserError: it belongs to another model or another schedule; there are checkpoints, and none can be
+                read; on another host than the chief: it is not there.
         """
-        newest = tf.train.latest_checkpoint(str(self._folder))
-        if newest is None:
-            return False
-        plan = self._position.plan
-        try:
-            self._checkpoint.restore(newest).assert_consumed()
-        except (AssertionError, ValueError, tf.errors.InvalidArgumentError):
-            raise UserError(f"{self._folder}: holds another model's training; use another folder") from None
+        plan, paths = dict(self._position.plan), []
+        if is_chief(self._strategy):
+            # By the files' numbers: the list that TensorFlow keeps of them may be lost with the power, too.
+            paths = sorted(self._folder.glob("ckpt-*.index"), key=lambda path: -int(path.stem.split("-")[1]))
+        read = next((path.stem for path in paths if self._read(path.with_suffix(""))), "")
+        if paths and not read:
+            raise UserError(
+                f"{self._folder}: none of the checkpoints can be read; remove the folder to start over"
+            )
+        told = told_by_chief(self._strategy, "checkpoint", read)
+        if told and not is_chief(self._strategy) and not self._read(self._folder / told):
+            raise UserError(
+                f"{self._folder / told}: the chief goes on from it and it cannot be read here; "
+                "expected a folder that all hosts share"
+            )
+        wait_for_all(self._strategy, "restored")
         for name, value in plan.items():
-            if (was := self._position.plan.get(name)) != value:
+            if told and (was := self._position.plan.get(name)) != value:
                 raise UserError(
                     f"{self._folder}: holds a training with {name} {was}, not {value}; use another folder"
                 )
+        return bool(told)
+
+    def _read(self, path: Path) -> bool:
+        """Takes over one checkpoint, or says that it is damaged."""
+        try:
+            self._checkpoint.restore(str(path)).assert_consumed()
+        except (AssertionError, ValueError, tf.errors.InvalidArgumentError):
+            raise UserError(f"{self._folder}: holds another model's training; use another folder") from None
+        except (tf.errors.OpError, IndexError):  # cut off, altered or gone: a machine that lost its power
+            print(f"{path}: damaged, or not all there; trying the checkpoint before it", file=sys.stderr)
+            return False
         return True

@@ -33,10 +33,11 @@ from cmask_tf.errors import UserError
 from cmask_tf.training.averages import Averages
 from cmask_tf.training.best import BestWeights, Measure
 from cmask_tf.training.checkpoints import Checkpoints, Position
+from cmask_tf.training.cluster import is_chief
 from cmask_tf.training.loss_scale import LossScale
 from cmask_tf.training.optimizers import clip, groups, make_optimizers
 from cmask_tf.training.progress import Pace, ProgressBar, TensorBoard
-from cmask_tf.training.strategy import distribute, is_chief
+from cmask_tf.training.strategy import distribute
 from cmask_tf.training.validation import collapse
 
 _LOG_EVERY_STEPS = 10
@@ -165,7 +166,10 @@ def _make_step(
             loss = weight * tf.reduce_sum(per_example)
             scaled = scale.up(loss)
         gradients = scale.down(tape.gradient(scaled, trained))
-        return gradients, {"loss": loss, **{n: weight * tf.reduce_sum(value) for n, value in terms.items()}}
+        terms = {"loss": loss, **{name: weight * tf.reduce_sum(value) for name, value in terms.items()}}
+        if not scale.needed:  # the scale has a check of its own
+            terms["gradient"] = _total(gradients)
+        return gradients, terms
 
     def apply(gradients):
         if schedule.clip_norm:
@@ -188,19 +192,29 @@ def _make_step(
     return step
 
 
+def _total(gradients: Mapping[str, list]) -> tf.Tensor:
+    """The sum of all gradients' entries, float32 []: not finite when one of them is not."""
+    flat = [g.values if isinstance(g, tf.IndexedSlices) else g for g in tf.nest.flatten(gradients)]
+    return tf.add_n([tf.reduce_sum(tf.cast(g, tf.float32)) for g in flat if g is not None])
+
+
 def _rates(optimizers: Mapping[str, keras.optimizers.Optimizer]) -> dict[str, float]:
     return {f"learning_rate_{name}": float(o.learning_rate) for name, o in optimizers.items()}
 
 
 def _count(result: tuple[tf.Tensor, dict[str, tf.Tensor]], position: Position, out: Path) -> dict[str, float]:
-    """Files a step's terms, unless one is not finite: then the checkpoints, all older, stay as they are."""
+    """Files a step's terms, unless one is not finite: then the checkpoints, all older, stay as they are.
+
+    The gradient is looked at, too: with a finite loss it can still spoil the weights.
+    """
     terms = {name: float(value) for name, value in result[1].items()}
-    for name in (*(n for n in terms if n != "loss"), "loss"):
-        if not math.isfinite(terms[name]):
+    for name in (*(n for n in terms if n not in ("loss", "gradient")), "loss", "gradient"):
+        if not math.isfinite(terms.get(name, 0.0)):
             raise UserError(
                 f"{out}: epoch {position.epoch + 1}, step {position.step + 1}: {name} is {terms[name]}; "
-                "expected a finite loss (a lower learning_rate may help)"
+                "expected a finite number (a lower learning_rate may help)"
             )
+    terms.pop("gradient", None)
     position.add(terms, float(result[0]))
     return terms
 

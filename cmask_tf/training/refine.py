@@ -13,6 +13,7 @@ from cmask_tf.models.attention import coarse_maps
 from cmask_tf.models.embedding import embed_map
 from cmask_tf.models.refinement import build_refinement
 from cmask_tf.training.best import Measure
+from cmask_tf.training.cluster import chief_first
 from cmask_tf.training.concepts import trained_spellings, with_level
 from cmask_tf.training.validation import AttentionValidation
 
@@ -111,7 +112,8 @@ class RefinementTask:
         if not self.plan.balance:
             return records
         cache = self.run.work / "box_concepts.npz"
-        return balanced(records.files, self.spellings, self.plan.balance, cache)
+        with chief_first(self.run.strategy, "balance"):
+            return balanced(records.files, self.spellings, self.plan.balance, cache)
 
     def _discrimination_weights(self) -> np.ndarray:
         """gamma of Eqn. 4 from the training boxes, float32 [J, J] over the box-supervised concepts."""

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import importlib.metadata
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +15,17 @@ import tensorflow as tf
 from cmask_tf import model_directory
 from cmask_tf.config import Config
 from cmask_tf.data.records import RecordSet
+from cmask_tf.data.unreadable import UNREADABLE
 from cmask_tf.errors import UserError
 from cmask_tf.models import weights
 from cmask_tf.models.precision import precision
 from cmask_tf.training.arguments import PARTS
+from cmask_tf.training.cluster import chief_first, is_chief, told_agreement, wait_for_all
 from cmask_tf.training.concepts import check_supervision, trained_concepts
+from cmask_tf.training.failures import told
 from cmask_tf.training.loop import Task, train
 from cmask_tf.training.starting_weights import Origin, begin, described, origins
-from cmask_tf.training.strategy import is_chief, make_strategy, set_determinism, share
+from cmask_tf.training.strategy import make_strategy, set_determinism, share
 from cmask_tf.vocabulary.artefact import Vocabulary
 
 
@@ -77,23 +81,39 @@ class Run:
 
 
 def train_stage(stage: str, config: Config, args: argparse.Namespace) -> None:
-    """Trains a stage and publishes its model directory at `args.out` by one rename."""
+    """Trains a stage and publishes its model directory at `args.out` by one rename.
+
+    Raises:
+        UserError: what a person has to put right: a full disk, a damaged file, another run's work.
+        LostHost: another host is gone, or never came.
+    """
     stages = {"embedding": _embedding, "refine": _refine, "segmentation": _segmentation}
-    set_determinism(config.seed, args.deterministic)
-    run = _start(stage, config, args)
-    parts, results = stages[stage](run)
-    if not is_chief(run.strategy):
-        return
-    start = getattr(args, "start", None)
-    earlier = model_directory.load_provenance(start) if start else {}
+    with told(args.out, lambda: _record_files(args)):
+        set_determinism(config.seed, args.deterministic)
+        run = _start(stage, config, args)
+        parts, results = stages[stage](run)
+        told_agreement(run.strategy, [v.value for part in parts.values() for v in part.variables])
+        if is_chief(run.strategy):
+            _publish(run, stage, parts, results)
+        wait_for_all(run.strategy, "published")  # a host that ends before the others counts as lost
+
+
+def _publish(run: Run, stage: str, parts: dict, results: dict) -> None:
+    earlier = model_directory.load_provenance(run.start) if run.start else {}
     provenance = {**earlier, stage: _provenance(run, stage, results.pop("history"))}
     model_directory.save(
-        run.out, config, run.vocabulary, run.concepts, parts, provenance=provenance, **results
+        run.out, run.config, run.vocabulary, run.concepts, parts, provenance=provenance, **results
     )
 
 
+def _record_files(args: argparse.Namespace) -> list[str]:
+    """All that a stage may have read: the record sets, and what was made of them in the work folder."""
+    work = args.out.with_name(args.out.name + ".run")
+    return [str(file) for folder in (args.data, work) for file in sorted(folder.glob("*/*.tfrecord"))]
+
+
 def _start(stage: str, config: Config, args: argparse.Namespace) -> Run:
-    strategy = make_strategy()  # several hosts: before TensorFlow does anything else
+    strategy = make_strategy(wait=args.wait)  # several hosts: before TensorFlow does anything else
     start = getattr(args, "start", None)
     if start is None:
         vocabulary = Vocabulary.load(args.vocabulary)
@@ -133,12 +153,21 @@ def _claim(run: Run) -> None:
         "deterministic": run.deterministic,
     }
     claim, text = run.work / "claim.json", json.dumps(mine, indent=2)
-    if claim.exists() and claim.read_text() != text:
-        raise UserError(
-            f"{run.work}: work of a run with another config or other data; remove it, or give another --out"
-        )
-    run.work.mkdir(parents=True, exist_ok=True)
-    claim.write_text(text)
+    with chief_first(run.strategy, "claim"):
+        if claim.exists() and claim.read_text() != text:
+            raise UserError(
+                f"{run.work}: work of a run with another config or other data; "
+                "remove it, or give another --out"
+            )
+        if is_chief(run.strategy):
+            run.work.mkdir(parents=True, exist_ok=True)
+            partial = claim.with_name(claim.name + ".partial")
+            partial.write_text(text)
+            os.replace(partial, claim)
+        elif not claim.exists():
+            raise UserError(
+                f"{run.work}: the chief's work is not seen here; expected an --out that all hosts share"
+            )
 
 
 def _embedding(run: Run) -> tuple[dict, dict]:
@@ -164,6 +193,8 @@ def _segmentation(run: Run) -> tuple[dict, dict]:
     task = _begin(run, SegmentationTask)
     history = run.train(task, run.config.segment)
     parts = {**task.attention_parts, **task.models}
+    if not is_chief(run.strategy):
+        return parts, {"history": history}
     if run.config.precision != "float32":  # thresholds and theta hold for the networks that will be served
         parts = model_directory.copies(run.config, parts)
     mixing, thresholds = calibrate(run, parts)
@@ -192,5 +223,6 @@ def _provenance(run: Run, stage: str, history: dict) -> dict:
         "records": {name: run.record_set(name).examples for name in sets},
         "inputs": run.inputs,
         "weights": described(run.origins),
+        "undecodable_photos": list(UNREADABLE.names),  # since the stage was last started
         "validation": [e for e in history["validation"] if e["epoch"] == history["kept"]["epoch"]],
     }

@@ -12,6 +12,7 @@ from cmask_tf.data.sampled import at_most
 from cmask_tf.models.segmentation import build_segmentation
 from cmask_tf.training.attention_cache import RefinedMaps, cache_attention
 from cmask_tf.training.best import Measure
+from cmask_tf.training.cluster import chief_first
 from cmask_tf.training.concepts import trained_spellings, with_level
 from cmask_tf.training.validation import PICTURES, Contrast, Means, heat
 
@@ -116,6 +117,7 @@ class SegmentationTask:
         def cache(name: str, concepts: set[int]):
             known = {form: i for form, i in self._spellings.items() if i in concepts}
             where = run.work / f"attention-{name}"
-            return cache_attention(maps, run.config.attention.sizes, run.record_set(name), known, where)
+            with chief_first(run.strategy, f"attention {name}"):
+                return cache_attention(maps, run.config.attention.sizes, run.record_set(name), known, where)
 
         return cache("masks", masked), cache("val", boxed)

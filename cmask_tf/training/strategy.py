@@ -5,8 +5,6 @@ Several hosts are described by the environment variable TF_CONFIG, as TensorFlow
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 
 import keras
@@ -14,19 +12,22 @@ import tensorflow as tf
 
 from cmask_tf.data.order import Share
 from cmask_tf.errors import UserError
+from cmask_tf.training.cluster import WAIT, Cluster
 
 
-def make_strategy(devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
+def make_strategy(devices: Sequence[str] | None = None, wait: float = WAIT) -> tf.distribute.Strategy:
     """The strategy for the devices asked for, for TF_CONFIG's cluster, or for every GPU that is there.
 
     Args:
         devices: names such as "GPU:0" or "CPU:0"; by default all GPUs, or the CPU.
+        wait: seconds for the other hosts to come.
 
     Raises:
-        UserError: a device that is not there, or a TF_CONFIG that is not JSON.
+        UserError: a device that is not there, or a TF_CONFIG that is not as it should be.
+        LostHost: another host did not come.
     """
-    if _workers() > 1:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+    if cluster := Cluster.from_environment():
+        return cluster.strategy(wait)
     known = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
     chosen = list(devices or [name for name in known if name.startswith("GPU")] or ["CPU:0"])
     for name in chosen:
@@ -37,15 +38,6 @@ def make_strategy(devices: Sequence[str] | None = None) -> tf.distribute.Strateg
     if all(name.startswith("CPU") for name in chosen):
         return tf.distribute.MirroredStrategy(chosen, tf.distribute.ReductionToOneDevice())
     return tf.distribute.MirroredStrategy(chosen)
-
-
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes what the others only read: checkpoints, logs and results."""
-    resolver = strategy.cluster_resolver
-    if resolver is None or not resolver.task_type:
-        return True
-    has_chief = "chief" in resolver.cluster_spec().jobs
-    return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
 
 
 def set_determinism(seed: int, kernels: bool = True) -> None:
@@ -109,24 +101,13 @@ def distribute(
 
 def share(strategy: tf.distribute.Strategy) -> Share:
     """Which rows of every global batch this host's replicas get from `distribute`."""
-    replicas, resolver = strategy.num_replicas_in_sync, strategy.cluster_resolver
-    if _workers() < 2 or resolver is None:
+    replicas, cluster = strategy.num_replicas_in_sync, Cluster.from_environment()
+    if cluster is None or strategy.cluster_resolver is None:
         return Share(0, replicas, replicas)
-    jobs = resolver.cluster_spec().as_dict()
-    chiefs = len(jobs.get("chief", []))
-    local = replicas // (chiefs + len(jobs.get("worker", [])))
-    place = resolver.task_id + (chiefs if resolver.task_type == "worker" else 0)
+    local = replicas // len(cluster.addresses)
+    place = list(cluster.addresses).index(cluster.me)
     return Share(place * local, (place + 1) * local, replicas)
 
 
 def _rows(batch) -> tf.Tensor:
     return tf.shape(tf.nest.flatten(batch)[0], out_type=tf.int64)[0]
-
-
-def _workers() -> int:
-    text = os.environ.get("TF_CONFIG", "{}")
-    try:
-        cluster = json.loads(text).get("cluster", {})
-    except (ValueError, AttributeError):
-        raise UserError("TF_CONFIG: expected a JSON object with 'cluster' and 'task'") from None
-    return len(cluster.get("chief", [])) + len(cluster.get("worker", []))

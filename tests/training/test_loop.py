@@ -18,7 +18,7 @@ import tensorflow as tf
 from toy_task import BATCH, EXAMPLES, SCHEDULE, ToyTask, train
 
 from cmask_tf.errors import UserError
-from cmask_tf.training import checkpoints, strategy
+from cmask_tf.training import checkpoints, cluster, strategy
 from cmask_tf.training.progress import ProgressBar
 
 
@@ -210,7 +210,7 @@ def test_another_model_or_schedule_in_the_same_folder_is_an_error(tmp_path):
 
 def test_strategy_by_devices_and_tf_config(monkeypatch):
     assert strategy.make_strategy(["CPU:0"]).num_replicas_in_sync == 1
-    assert strategy.is_chief(strategy.make_strategy())
+    assert cluster.is_chief(strategy.make_strategy())
     with pytest.raises(UserError, match="device GPU:9: not on this machine; here: .*CPU:0"):
         strategy.make_strategy(["GPU:9"])
     monkeypatch.setenv("TF_CONFIG", "{cluster")

@@ -73,7 +73,7 @@ def test_the_scale_falls_until_the_steps_are_made(tmp_path):
 
 def test_a_loss_that_is_nan_ends_the_run_at_once(tmp_path):
     task = SmallTask(kind="mixed_float16", spoil=lambda error: error * float("nan"))
-    with pytest.raises(UserError, match=r"epoch 1, step 1: error is nan; expected a finite loss"):
+    with pytest.raises(UserError, match=r"epoch 1, step 1: error is nan; expected a finite number"):
         train(task, tmp_path)
 
 
@@ -85,7 +85,7 @@ def nan_gradient(error):
 def test_gradients_that_are_not_the_scales_fault_end_the_run_after_sixteen_steps(tmp_path):
     schedule = dataclasses.replace(SCHEDULE, epochs=9)
     task = SmallTask(kind="mixed_float16", spoil=nan_gradient)
-    with pytest.raises(UserError, match=r"epoch 4, step 4: loss is nan; expected a finite loss"):
+    with pytest.raises(UserError, match=r"epoch 4, step 4: loss is nan; expected a finite number"):
         train(task, tmp_path, schedule)
     assert all(np.isfinite(w).all() for w in task.weights())
 
