@@ -17,7 +17,6 @@ import tensorflow as tf
 
 from cmask_tf.data import balance
 from cmask_tf.data.sampled import chosen
-from cmask_tf.data.unreadable import forgiving, reported
 
 SHUFFLE = 4096  # serialized examples that are held for shuffling
 _FILES = 8  # read at a time
@@ -138,13 +137,11 @@ def decoded(
         Global batches, dicts. On one of several hosts: (its rows of the global batch, the number of rows
         of the global batch, int64 []); always in order then, since the hosts have to agree.
     """
-    decode = forgiving(decode, shapes, padding)
-    shapes, padding = (shapes, [], []), (padding, tf.constant(0, tf.int64), "")
     if order.share.whole:
         examples = examples.map(decode, _CALLS, deterministic=order.deterministic)
-        if not any(None in shape for shape in shapes[0].values()):
-            return examples.batch(batch).map(reported)  # padding copies twice
-        return examples.padded_batch(batch, shapes, padding).map(reported)
+        if not any(None in shape for shape in shapes.values()):
+            return examples.batch(batch)  # padding copies twice
+        return examples.padded_batch(batch, shapes, padding)
 
     def mine(index, example):
         count = tf.size(index, tf.int64)
@@ -168,4 +165,4 @@ def decoded(
             batch, (shapes, [], [], []), (padding, zero, zero, zero)
         ),
         window_size_func=lambda key: key % (batch + 1),
-    ).map(lambda rows, _, __, count: (reported(*rows), count[0]))
+    ).map(lambda rows, _, __, count: (rows, count[0]))

@@ -21,6 +21,7 @@ from cmask_tf import geometry
 from cmask_tf.data import attention_records, augment, schema
 from cmask_tf.data.order import Order, Records, decoded, ordered, serialized
 from cmask_tf.data.topics import Topics, name_table, sample
+from cmask_tf.data.unreadable import BAD, INDEX, forgiving, reported
 
 _READY = 4  # batches that wait for a trainer
 _PADDING = -1
@@ -286,7 +287,10 @@ def _batches(
     """Orders, decodes, joins to batches, finishes those; ids are padded with -1, the rest with 0."""
     values = {"concepts": _PADDING, "tags": _PADDING, "serialized": "", "mask": False, "weight": False}
     padding = {name: values.get(name, 0.0) for name in shapes}
+    example = forgiving(example, shapes, padding)
+    shapes, padding = {**shapes, INDEX: [], BAD: []}, {**padding, INDEX: tf.constant(0, tf.int64), BAD: ""}
     batches = decoded(ordered(examples, order, batch), example, order, batch, shapes, padding)
+    batches = batches.map(lambda rows, *count: (reported(rows), *count) if count else reported(rows))
     if finish:
         batches = batches.map(lambda rows, *count: (finish(rows), *count) if count else finish(rows))
     # Left to tune themselves, pipelines hold a trainer up for seconds at the end of an epoch: in TensorFlow

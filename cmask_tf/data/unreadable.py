@@ -17,6 +17,7 @@ from tqdm import tqdm
 from cmask_tf.data import schema
 from cmask_tf.faults import MOST
 
+INDEX, BAD = "_index", "_bad"  # beside the tensors of a batch until they are reported
 _FEW = 10  # photos that may be bad whatever their share
 Decode = Callable[..., dict[str, tf.Tensor]]
 
@@ -72,7 +73,8 @@ def forgiving(
         padding: the value that stands for nothing, by name.
 
     Returns:
-        (index, example) -> (tensors, index, the record if it does not decode or else ""), for `reported`.
+        (index, example) -> the tensors and, for `reported`, INDEX int64 and BAD string: the record if it does
+        not decode, or else "".
     """
 
     def guarded(index, example, record):
@@ -96,7 +98,7 @@ def forgiving(
             lambda: (decode(index, example), ""),
             lambda: guarded(index, example, record),
         )
-        return tensors, index, bad
+        return {**tensors, INDEX: index, BAD: bad}
 
     return decoded_or_empty
 
@@ -112,8 +114,10 @@ def _looks_whole(record: tf.Tensor) -> tf.Tensor:
     return jpeg | ((first == b"\x89PN") & (last == b"IEND\xaeB`\x82"))
 
 
-def reported(rows, indices: tf.Tensor, records: tf.Tensor):
-    """The tensors of a batch, once the photos that did not decode have been named."""
+def reported(rows: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """The tensors of a batch without INDEX and BAD, once the photos that did not decode have been named."""
+    rows = dict(rows)
+    indices, records = rows.pop(INDEX), rows.pop(BAD)
     bad = tf.strings.length(records) > 0
 
     def tell():
