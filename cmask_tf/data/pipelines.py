@@ -277,7 +277,10 @@ def _batches(
     examples: tf.data.Dataset, example: Callable, order: Order, batch: int, shapes: dict[str, list]
 ) -> tf.data.Dataset:
     """Orders, decodes, joins to batches; ids are padded with -1, the rest with 0."""
-    values = {name: _PADDING for name in ("concepts", "tags", "matched")} | {"serialized": "", "binary": False}
+    values = {name: _PADDING for name in ("concepts", "tags", "matched")} | {
+        "serialized": "",
+        "binary": False,
+    }
     padding = {name: values.get(name, 0.0) for name in shapes}
     batches = decoded(ordered(examples, order, batch), example, order, batch, shapes, padding)
     # Left to tune themselves, pipelines hold a trainer up for seconds at the end of an epoch: in TensorFlow

@@ -1,4 +1,4 @@
-"""What the frozen Stage 1 network says of each photo: the targets of Eqn. 2's matching loss, computed once (4.2).
+"""What the frozen network of Stage 1 says of each photo, computed once: Eqn. 2's matching targets (4.2).
 
 Files beside the box records, one for each of them, a teacher record for each photo in the same order:
 
@@ -7,11 +7,11 @@ Files beside the box records, one for each of them, a teacher record for each ph
                        concepts that may enter Psi_N, the highest maximum of alpha0 first
     teacher/bits       bytes, two rows of M maps B(alpha0), row-major, each packed to ceil(h w / 8) bytes
 
-Concepts annotated in the photo never enter Psi_N, and a crop decides which of them are seen. M is N and as many
-more as the photo has annotated concepts, so that N are left whatever is seen: Psi_N is exact.
+Concepts annotated in the photo never enter Psi_N, and a crop decides which of them are seen. M is N and as
+many more as the photo has annotated concepts, so that N are left whatever is seen: Psi_N is exact.
 
-The maps are those of the whole photo, as it is and mirrored. A crop takes the part of them that it shows, as it
-does of Stage 3's attention; the teacher does not see the crop's enlargement, nor changes of light.
+The maps are those of the whole photo, as it is and mirrored. A crop takes the part of them that it shows, as
+it does of Stage 3's attention; the teacher does not see the crop's enlargement, nor changes of light.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def encode(ids: Sequence[np.ndarray], above: Sequence[np.ndarray]) -> bytes:
 
     Args:
         ids: for the photo and the mirrored photo an int array [M], the highest maximum first.
-        above: for each a bool array [h, w, M], alpha0 > threshold; the mirrored photo's in its own orientation.
+        above: for each a bool array [h, w, M], alpha0 > threshold; the mirrored photo's as that shows it.
     """
     both = np.stack([np.moveaxis(maps, 2, 0) for maps in above])  # [2, M, h, w]
     dtype = "<u2" if np.max(ids, initial=0) < _WIDE else "<u4"
@@ -91,8 +91,8 @@ def targets(
         grid: rows and columns of the student's maps.
 
     Returns:
-        int32 [k] concepts, the highest maximum first, k at most n and 0 when none is left; bool [grid, grid, k]:
-        each cell of the part that is seen takes the teacher's cell that holds its centre.
+        int32 [k] concepts, the highest maximum first, k at most n and 0 when none is left; bool [grid, grid,
+        k]: each cell of the part that is seen takes the teacher's cell that holds its centre.
     """
     ids, bits, shape = parse(serialized, flipped)
     barred = tf.reduce_any(ids[:, tf.newaxis] == annotated, axis=1)

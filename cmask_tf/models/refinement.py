@@ -1,8 +1,8 @@
 """The refinement network: V coarse maps in, V refined maps out, by two 1x1 convolutions (4.2).
 
-Between the word vectors and the first layer nothing is nonlinear: their product is one D -> bottleneck matrix.
-Of the second layer only the columns that are asked for are needed. So the V maps need not be formed, neither
-at inference (`fold`, `columns`) nor in training (`hidden_maps`, `chosen_maps`).
+Between the word vectors and the first layer nothing is nonlinear: their product is one D -> bottleneck
+matrix. Of the second layer only the columns that are asked for are needed. So the V maps need not be formed,
+neither at inference (`fold`, `columns`) nor in training (`hidden_maps`, `chosen_maps`).
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def forms_product(locations: int, concepts: int, dim: int, bottleneck: int) -> b
     """Whether one product of word vectors and first layer is cheaper than coarse maps at every location.
 
     Counted in multiplications of a training step, forward and backward. The word vectors are constants:
-    nothing flows back to them. At the paper's size (18,000 concepts, 4,096, 2,000, 100 locations an image) the
-    product pays from 13 images on.
+    nothing flows back to them. At the paper's size (18,000 concepts, 4,096, 2,000, 100 locations an image)
+    the product pays from 13 images on.
 
     Args:
         locations: B h w, over the images of a replica's batch.

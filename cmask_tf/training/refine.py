@@ -25,9 +25,9 @@ _START = ("backbone", "embedding")
 class RefinementTask:
     """Eqn. 2 and the spatial discrimination loss; the teacher is the frozen network of Stage 1.
 
-    A step forms only the maps that a loss looks at, and the teacher's are computed once (`teacher_cache`); loss
-    and gradients are those of the paper's form, which `refine.literal` keeps. The two differ in one thing: the
-    literal teacher sees the photo as cropped and lit, the cached one the whole photo (`data.teacher_records`).
+    A step forms only the maps that a loss looks at, and the teacher's are computed once (`teacher_cache`);
+    loss and gradients are those of the paper's form, which `refine.literal` keeps. They differ in one thing:
+    the literal teacher sees the photo as cropped and lit, the cached one the whole photo (`teacher_records`).
     """
 
     def __init__(self, run):

@@ -1,8 +1,9 @@
 """Stage 2's teacher never changes: what it says of each photo is computed once, not each step (4.2, Eqn. 2).
 
-For every photo, as it is and mirrored, the concepts that may enter Psi_N and their binary maps are stored beside
-the records (`data.teacher_records`): about 25 kB a photo at the paper's sizes (N = 800 maps of 10 x 10). The job
-works shard by shard and goes on with the first shard that is missing; several hosts begin at different shards.
+For every photo, as it is and mirrored, the concepts that may enter Psi_N and their binary maps are stored in
+files beside the box records (`data.teacher_records`): 24 kB a photo at the paper's sizes (N = 800 maps of 10 x
+10). The job works shard by shard and goes on with the first shard that is missing; several hosts begin at
+different shards.
 """
 
 from __future__ import annotations
@@ -156,7 +157,7 @@ def _claim(out: Path, made_from: dict, share: Share) -> None:
 
 @contextmanager
 def _published(target: Path, share: Share) -> Iterator[Path]:
-    """A file to write, which takes the target's place when the block ends well; several hosts may make one."""
+    """A file that takes the target's place when the block ends well; several hosts may write one at once."""
     partial = target.with_name(f"{target.name}.{share.first}.partial")
     yield partial
     os.replace(partial, target)

@@ -68,6 +68,6 @@ def test_a_photo_for_which_nothing_may_enter():
     assert concepts.shape == (0,) and binary.shape == (4, 4, 0)
 
 
-def test_the_papers_photo_takes_25_kilobytes():
+def test_the_papers_photo_takes_24_kilobytes():
     record = made(m=805, h=10, w=10, highest=18_000)[2]
     assert len(record) == pytest.approx(2 * 805 * (2 + 13), abs=200)

@@ -1,4 +1,4 @@
-"""The refinement network (4.2), and what inference and training make of it: one folded matrix, single columns."""
+"""The refinement network (4.2), and what inference and training make of it: one matrix, single columns."""
 
 import numpy as np
 import pytest
