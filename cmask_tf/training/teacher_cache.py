@@ -1,9 +1,9 @@
 """Stage 2's teacher never changes: what it says of each photo is computed once, not each step (4.2, Eqn. 2).
 
 For every photo, as it is and mirrored, the concepts that may enter Psi_N and their binary maps are stored in
-files beside the box records (`data.teacher_records`): 24 kB a photo at the paper's sizes (N = 800 maps of 10 x
-10). The job works shard by shard and goes on with the first shard that is missing; several hosts begin at
-different shards.
+files beside the box records (`data.teacher_records`): 24 kB a photo at the paper's sizes (N = 800 maps of
+10 x 10). The job works shard by shard and goes on with the first shard that is missing; several hosts begin
+at different shards.
 """
 
 from __future__ import annotations

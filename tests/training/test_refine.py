@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from cmask_tf import losses
 from cmask_tf.data import augment
-from cmask_tf.training import refine
+from cmask_tf.training import refine, refine_loss
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +51,23 @@ def base(folder, uncut):
 def tasks(request, folder, base):
     """The fast task and the literal one on the same networks; a batch for both."""
     task, teacher = base
-    fast, (scope, maps) = copy.copy(task), request.param
-    fast.plan = dataclasses.replace(
-        task.plan, matching_scope=scope, matching_maps=maps, matching_weight=0.3, threshold=0.1
-    )
+    scope, maps = request.param
+    fast = planned(task, matching_scope=scope, matching_maps=maps, matching_weight=0.3, threshold=0.1)
     fast._teacher = lambda: teacher
     shutil.rmtree(folder / "refine.run")
     fast.matched = fast._targets(fixture.vocabulary().vectors)
-    literal = copy.copy(fast)
-    literal.plan, literal.teacher = dataclasses.replace(fast.plan, literal=True), teacher
+    literal = planned(fast, literal=True)
+    literal.teacher = teacher
     (batch,) = fast.batches(epoch=1, skip=0)
     return fast, literal, batch
+
+
+def planned(task, **fields):
+    """The task with other fields of its plan, on the same networks."""
+    task = copy.copy(task)
+    task.plan = dataclasses.replace(task.plan, **fields)
+    task.of_maps = dataclasses.replace(task.of_maps, plan=task.plan)
+    return task
 
 
 def step(task, batch):
@@ -99,10 +105,8 @@ def assert_equal_steps(fast, literal, batch):
 ], ids=["product, lite's terms", "coarse maps, the paper's terms"])  # fmt: skip
 def test_loss_terms_and_every_gradient_are_those_of_the_literal_step(tasks, options, product, monkeypatch):
     fast, literal, batch = tasks
-    monkeypatch.setattr(refine, "forms_product", lambda *sizes: product)
-    for task in (fast, literal):
-        monkeypatch.setattr(task, "plan", dataclasses.replace(task.plan, **options))
-    terms, gradients = assert_equal_steps(fast, literal, batch)
+    monkeypatch.setattr(refine_loss, "forms_product", lambda *sizes: product)
+    terms, gradients = assert_equal_steps(planned(fast, **options), planned(literal, **options), batch)
     assert all(np.abs(gradients[name]).max() > 0 for name in gradients if "refinement" in name)
     assert all(np.asarray(term).max() > 0 for term in terms.values())
 
@@ -125,8 +129,8 @@ def test_the_batch_has_the_cases_that_matter(tasks):
 def test_psi_n_and_its_maps_are_the_live_teachers_also_of_mirrored_photos(tasks):
     """Exactly, but for maps within rounding of the threshold."""
     fast, literal, batch = tasks
-    original = literal._coarse(literal.teacher, batch["image"], False).numpy()
-    allowed = fast._allowed(batch["tags"])
+    original = fast.of_maps.coarse(refine._embedding(literal.teacher, batch["image"], False)).numpy()
+    allowed = fast.of_maps.allowed(batch["tags"])
     psi = losses.strongest(original, batch["concepts"], fast.plan.matching_maps, allowed).numpy()
     for row, ours in enumerate(batch["matched"].numpy()):
         chosen = ours[ours >= 0]
