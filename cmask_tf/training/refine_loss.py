@@ -79,6 +79,11 @@ class RefinementLoss:
         """Eqn. 1's cosines of all V concepts, float32 [B, h, w, V]."""
         return tf.tensordot(tf.nn.l2_normalize(e, -1), tf.convert_to_tensor(self.words), ((3,), (1,)))
 
+    def forms_product(self, e: tf.Tensor) -> bool:
+        """Whether the word vectors times the first layer are cheaper than coarse maps of this shape."""
+        locations = self.images * e.shape[1] * e.shape[2]
+        return forms_product(locations, *self.words.shape, self.network.get_layer("bottleneck").filters)
+
     def _literal(self, e, batch, original) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """From all V coarse, V refined and V original maps.
 
@@ -95,11 +100,8 @@ class RefinementLoss:
 
     def _chosen(self, e, batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Like `_literal`, of the maps that the losses look at: [B, h, w, J], and places among the J."""
-        count, dim = self.words.shape
-        locations = self.images * e.shape[1] * e.shape[2]
-        product = forms_product(locations, count, dim, self.network.get_layer("bottleneck").filters)
-        hidden = hidden_maps(self.network, e, tf.convert_to_tensor(self.words), product)
-        every = count <= 2 * self.plan.matching_maps
+        hidden = hidden_maps(self.network, e, tf.convert_to_tensor(self.words), self.forms_product(e))
+        every = self.words.shape[0] <= 2 * self.plan.matching_maps
         logits, own = chosen_maps(self.network, hidden, tf.constant(self.boxed), batch["matched"], every)
         matching = losses.matching_chosen(own, batch["binary"], batch["matched"])
         return logits, self._places(batch["concepts"]), tf.range(len(self.boxed)), matching
