@@ -241,9 +241,7 @@ def network_child(sizes: argparse.Namespace) -> dict:
     def step() -> tf.Tensor:
         with tf.GradientTape() as tape:
             total = forward(True)
-        gradients = tape.gradient(total, weights)
-        with tf.control_dependencies(gradients):
-            return tf.identity(total)
+        return tf.add_n([tf.reduce_sum(gradient) for gradient in tape.gradient(total, weights)])
 
     alone = tf.function(lambda: forward(False))
     graph = alone.get_concrete_function().graph
