@@ -114,6 +114,7 @@ class RefinementTraining(Schedule):
     min_cooccurrence: int = 5  # images that must hold a pair before O(i, j) exists
     dice_weight: float = 0.0  # soft Dice beside the cross entropy of annotated concepts
     balance: float = 0.0  # photos of concepts on a smaller share of the photos come more often; 0: none do
+    literal: bool = False  # the step as the paper has it: V maps of student and teacher; the slow reference
 
 
 @dataclass(frozen=True)

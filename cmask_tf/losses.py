@@ -81,16 +81,43 @@ def matching(
         float32 [B], the mean over locations, summed over the maps.
     """
     original = tf.stop_gradient(original)
+    chosen = strongest(original, concepts, n, allowed)
+    return matching_chosen(_columns(logits, chosen), _columns(original, chosen) > threshold, chosen)
+
+
+def strongest(
+    original: tf.Tensor, concepts: tf.Tensor, n: int, allowed: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Psi_N of Eqn. 2, the highest maximum first; of equal ones the lower id.
+
+    Args:
+        original, concepts, n, allowed: as in `matching`.
+
+    Returns:
+        int32 [B, min(n, V)], -1 where fewer are left.
+    """
     count = original.shape[-1]
     barred = tf.reduce_any(tf.one_hot(concepts, count, True, False, dtype=tf.bool), axis=1)
     if allowed is not None:
         barred |= ~allowed
     highest = tf.where(barred, float("-inf"), tf.reduce_max(original, axis=(1, 2)))
     maxima, chosen = tf.math.top_k(highest, k=min(n, count))
-    binary = tf.cast(_columns(original, chosen) > threshold, tf.float32)
-    entropy = tf.nn.sigmoid_cross_entropy_with_logits(binary, _columns(logits, chosen))
-    per_map = tf.reduce_mean(entropy, axis=(1, 2))
-    return tf.reduce_sum(tf.where(tf.math.is_inf(maxima), 0.0, per_map), axis=-1)
+    return tf.where(tf.math.is_inf(maxima), -1, chosen)
+
+
+def matching_chosen(logits: tf.Tensor, binary: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
+    """`matching`, given each image's own maps.
+
+    Args:
+        logits: float32 [B, h, w, n], the refined maps in Psi_N before the sigmoid.
+        binary: bool [B, h, w, n], B(alpha0) of these maps.
+        chosen: int32 [B, n], their concepts, -1 is padding.
+
+    Returns:
+        float32 [B], the mean over locations, summed over the maps.
+    """
+    entropy = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(binary, tf.float32), logits)
+    return tf.reduce_sum(tf.where(chosen >= 0, tf.reduce_mean(entropy, axis=(1, 2)), 0.0), axis=-1)
 
 
 def spatial_discrimination(

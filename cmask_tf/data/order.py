@@ -81,29 +81,47 @@ class Order:
         return np.random.default_rng([self.seed, self.epoch, *purpose])
 
 
-def serialized(records: Records, order: Order) -> tf.data.Dataset:
-    """Serialized examples, string []; in training balanced ones as often as their factors say."""
-    files = list(records.files)
+def serialized(records: Records, order: Order, beside: Sequence[str] | None = None) -> tf.data.Dataset:
+    """Serialized examples, string []; in training balanced ones as often as their factors say.
+
+    Args:
+        records: whose examples they are.
+        order: the pass.
+        beside: for each of the records' files another one with as many records in the same order; elements
+            are then pairs of one of each.
+    """
+    files = [list(records.files), *([list(beside)] if beside is not None else [])]
     if not order.train:
-        return chosen(records, tf.data.TFRecordDataset(files))
-    starts, copies = [0] * len(files), None
+        return chosen(records, _side_by_side(*files))
+    count = len(files[0])
+    starts, copies = [0] * count, None
     if isinstance(records, balance.Balanced):
         starts, copies = records.starts, records.copies(order.random(2))
-    turn = order.random().permutation(len(files))
+    turn = order.random().permutation(count)
     dataset = tf.data.Dataset.from_tensor_slices(
-        ([files[place] for place in turn], np.array(starts, np.int64)[turn])
+        (*(np.array(side)[turn] for side in files), np.array(starts, np.int64)[turn])
     )
     dataset = dataset.interleave(
-        lambda file, start: tf.data.TFRecordDataset(file).enumerate(start),
-        cycle_length=min(_FILES, len(files)),
+        lambda *sides: _side_by_side(*sides[:-1]).enumerate(sides[-1]),
+        cycle_length=min(_FILES, count),
         block_length=_TURN,
-        num_parallel_calls=min(_FILES, len(files)),
+        num_parallel_calls=min(_FILES, count),
         deterministic=True,
     )
     if copies is None:
         return dataset.map(lambda place, example: example)
     copies = tf.constant(copies, tf.int32)
-    return dataset.map(lambda place, example: tf.repeat([example], copies[place])).unbatch()
+
+    def repeated(place, example):
+        return tf.nest.map_structure(lambda one: tf.repeat([one], copies[place]), example)
+
+    return dataset.map(repeated).unbatch()
+
+
+def _side_by_side(files, *beside) -> tf.data.Dataset:
+    """The records of a file or of files one after the other, with those of the files beside them."""
+    first, *others = (tf.data.TFRecordDataset(side) for side in (files, *beside))
+    return tf.data.Dataset.zip((first, *others)) if others else first
 
 
 def ordered(examples: tf.data.Dataset, order: Order, batch: int) -> tf.data.Dataset:

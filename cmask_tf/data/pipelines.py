@@ -14,11 +14,12 @@ Nothing is filtered: an example without a usable concept or tag stays, with all 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import tensorflow as tf
 
 from cmask_tf import geometry
-from cmask_tf.data import attention_records, augment, schema
+from cmask_tf.data import attention_records, augment, schema, teacher_records
 from cmask_tf.data.order import Order, Records, decoded, ordered, serialized
 from cmask_tf.data.topics import Topics, name_table, sample
 from cmask_tf.data.unreadable import BAD, INDEX, forgiving, reported
@@ -29,6 +30,19 @@ _WHOLE = (0.0, 0.0, 1.0, 1.0)  # the window that shows all of a picture
 _OF_TAGS = 2  # folded into an example's seed; `augment.noise_grids` has the 1
 _MARGIN = 2  # pixels: chroma is interpolated between neighbours, which a JPEG's crop has to include
 Example = dict[str, tf.Tensor]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Teacher records (`teacher_records`) beside box records.
+
+    Attributes:
+        files: one for each of the records' files.
+        maps: N of Eqn. 2.
+    """
+
+    files: Sequence[str]
+    maps: int
 
 
 def steps(count: int, batch: int) -> int:
@@ -78,6 +92,7 @@ def refinement_batches(
     size: int,
     stride: int,
     batch: int,
+    teacher: Teacher | None = None,
     **order,
 ) -> tf.data.Dataset:
     """Batches for Stage 2 (4.2). Crowd objects and names that are not trained are left out.
@@ -88,16 +103,19 @@ def refinement_batches(
         size: side of the square photo, S.
         stride: of the maps; h = w = S / stride, rounded up.
         batch: photos per batch, B.
+        teacher: what `teacher_records` hold of the photos, if the frozen network does not run in training.
         order: the fields of `order.Order`.
 
     Returns:
         Batches of "image" float32 [B, S, S, 3] in 0..255; "concepts" int32 [B, A], trained indices, each
         once per photo, padded with -1, A at least 1; "targets" float32 [B, h, w, A], G of these
-        concepts, 0 or 1; "tags" int32 [B, T] like "concepts".
+        concepts, 0 or 1; "tags" int32 [B, T] like "concepts". With a teacher also "matched" int32 [B, n],
+        Psi_N of Eqn. 2, padded with -1, and "binary" bool [B, h, w, n], B(alpha0) of these maps.
     """
     table, grid, order = name_table(trained), steps(size, stride), Order(**order)
 
-    def example(index: tf.Tensor, one: tf.Tensor) -> Example:
+    def example(index: tf.Tensor, one: tf.Tensor | tuple[tf.Tensor, tf.Tensor]) -> Example:
+        one, beside = one if teacher else (one, None)
         record = schema.parse(one)
         photo = _Photo(record, order, index)
         boxes, visible = photo.boxes(record["boxes"])
@@ -105,15 +123,23 @@ def refinement_batches(
         used = visible & (ids >= 0) & ~record["crowd"]
         concepts, slots = tf.unique(tf.boolean_mask(ids, used))
         columns = tf.maximum(tf.size(concepts), 1)
-        return {
+        found = {
             "image": photo.image(size),
             "concepts": _at_least_one(concepts),
             "targets": geometry.boxes_to_grid(tf.boolean_mask(boxes, used), slots, columns, grid, grid),
             "tags": _known(table, record["tags"]),
         }
+        if teacher:
+            view = photo.flipped(), photo.window()
+            seen = teacher_records.targets(beside, *view, concepts, teacher.maps, grid)
+            found |= dict(zip(("matched", "binary"), seen, strict=True))
+        return found
 
     shapes = {"image": [size, size, 3], "concepts": [None], "targets": [grid, grid, None], "tags": [None]}
-    return _batches(serialized(records, order), example, order, batch, shapes)
+    if teacher:
+        shapes |= {"matched": [None], "binary": [grid, grid, None]}
+    examples = serialized(records, order, teacher.files if teacher else None)
+    return _batches(examples, example, order, batch, shapes)
 
 
 def segmentation_batches(
@@ -285,7 +311,8 @@ def _batches(
     finish: Callable[[Example], Example] | None = None,
 ) -> tf.data.Dataset:
     """Orders, decodes, joins to batches, finishes those; ids are padded with -1, the rest with 0."""
-    values = {"concepts": _PADDING, "tags": _PADDING, "serialized": "", "mask": False, "weight": False}
+    values = {name: _PADDING for name in ("concepts", "tags", "matched")} | {"serialized": ""}
+    values |= dict.fromkeys(("mask", "weight", "binary"), False)
     padding = {name: values.get(name, 0.0) for name in shapes}
     example = forgiving(example, shapes, padding)
     shapes, padding = {**shapes, INDEX: [], BAD: []}, {**padding, INDEX: tf.constant(0, tf.int64), BAD: ""}

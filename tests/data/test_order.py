@@ -147,3 +147,35 @@ def test_balanced_records_come_as_often_as_their_factors_say(records):
     assert numbers(epochs[0]) != numbers(epochs[1])
     assert passed(balanced, epoch=1, skip=2) == epochs[1][2:]
     assert numbers(passed(balanced, train=False)) == list(range(COUNT))
+
+
+@pytest.mark.parametrize("share", [Share(), Share(1, 2, 2)])
+@pytest.mark.parametrize("epoch", [0, 1])
+@pytest.mark.parametrize("balancing", [False, True])
+def test_what_lies_beside_a_record_goes_with_it(records, tmp_path, balancing, epoch, share):
+    """Each record's double, in files of other names: shuffled, repeated, skipped and dealt out with it."""
+    beside = []
+    for file in records.files:
+        beside.append(str(tmp_path / f"beside-{len(beside)}"))
+        with tf.io.TFRecordWriter(beside[-1]) as writer:
+            for text in tf.data.TFRecordDataset(file).as_numpy_iterator():
+                writer.write(text * 2)
+    source = records
+    if balancing:
+        source = balance.Balanced(records.files, [0, 13, 25], np.where(np.arange(COUNT) % 3, 1.0, 2.5))
+    for options in ({"skip": 1}, {"train": False}):
+        order = Order(seed=3, epoch=epoch, share=share, **options)
+
+        def decode(index, pair):
+            return {"index": index, "one": pair[0], "double": pair[1]}
+
+        shapes = dict.fromkeys(("index", "one", "double"), [])
+        padding = {"index": np.int64(0), "one": "", "double": ""}
+        examples = ordered(serialized(source, order, beside), order, 8)
+        batches = decoded(examples, decode, order, 8, shapes, padding)
+        batches = [rows if share.whole else rows[0] for rows in batches]
+        for rows in batches:
+            assert [one * 2 for one in rows["one"].numpy()] == list(rows["double"].numpy())
+        alone = passed(source, epoch=epoch, share=share, **options)
+        found = [int(one) for rows in batches for one in rows["one"].numpy()]
+        assert found == numbers(alone) and len(found) > 10
