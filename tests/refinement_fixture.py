@@ -97,4 +97,5 @@ def run(folder: Path, **refine) -> Run:
         inputs={"embedding/backbone.weights.h5": "sha256:1"},
         deterministic=True,
         checkpoint_every=100,
+        origins=[],
     )

@@ -25,6 +25,7 @@ def backbone(name: str) -> config.Backbone:
 
 def same_weights(build, kind: str):
     """What `build` gives in float32 and in another precision, on the same weights."""
+    keras.utils.set_random_seed(0)
     reference = build()
     with precision(kind):
         mixed = build()
@@ -57,7 +58,8 @@ def test_embedding_and_refinement_end_in_float32(kind, name):
         return net, build_head(net.output["c5"].shape[-1], settings, 6), build_refinement(5, 8)
 
     def run(net, head, refinement):
-        photo = embed_photo(net, head, IMAGE, training=True)
+        # Batch normalization of two vectors alone would blow rounding up.
+        photo = embed_photo(net, head, IMAGE, training=False)
         embedding, features = embed_map(net, head, IMAGE, training=True)
         return photo, features, refinement(coarse_maps(embedding, vectors), training=True)
 

@@ -42,7 +42,7 @@ def applications(tmp_path_factory):
 @pytest.mark.parametrize("kind", ["keras 3", "whole model", "older weights"])
 def test_a_file_of_keras_applications_gives_its_features(applications, kind):
     model, files = applications
-    image = np.random.default_rng(1).uniform(0, 255, (1, 64, 96, 3)).astype("float32")
+    image = np.random.default_rng(1).uniform(0, 255, (1, 224, 224, 3)).astype("float32")
     prepared = keras.applications.resnet.preprocess_input(image.copy())
     theirs = keras.Model(model.input, model.get_layer("conv5_block3_out").output)
     ours = build_backbone(Backbone(weights=str(files[kind])))
