@@ -31,10 +31,11 @@ create table tag (photo int, name int);
 create table note (key text primary key, value text) without rowid;
 """
 _INDICES = "create index thing_of on thing(photo); create index tag_of on tag(photo);"
-_THINGS = """select n.name, ymin, xmin, ymax, xmax, crowd, rle from thing join name n on n.id = thing.name
-where photo = ? order by thing.rowid"""
-_TAGS = """select n.name from tag join name n on n.id = tag.name
-where photo = ? group by tag.name order by min(tag.rowid)"""
+_THINGS = (
+    "select photo, name, ymin, xmin, ymax, xmax, crowd, rle from thing where photo > ? order by photo, rowid"
+)
+_TAGS = "select photo, name from tag where photo > ? order by photo, rowid"
+_PENDING = 1000  # rows that are inserted at a time
 
 
 class Spool:
@@ -50,6 +51,8 @@ class Spool:
     def __init__(self, file: Path):
         file = Path(file)
         self._names: dict[str, int] = {}
+        self._things: list[tuple] = []
+        self._tags: list[tuple] = []
         try:
             self.complete = file.exists() and self._open(file)
             if not self.complete:
@@ -108,12 +111,21 @@ class Spool:
             crowd: a group.
             counts: of a compressed RLE of the photo's size, or None.
         """
-        values = (photo, self._name(name), *(box or (None,) * 4), int(crowd), counts)
-        self._database.execute("insert into thing values (?, ?, ?, ?, ?, ?, ?, ?)", values)
+        self._things.append((photo, self._name(name), *(box or (None,) * 4), int(crowd), counts))
+        if len(self._things) == _PENDING:
+            self._insert()
 
     def add_tag(self, photo: int, tag: str) -> None:
         """One folded tag of a photo; it comes back once, however often it is added."""
-        self._database.execute("insert into tag values (?, ?)", (photo, self._name(tag)))
+        self._tags.append((photo, self._name(tag)))
+        if len(self._tags) == _PENDING:
+            self._insert()
+
+    def _insert(self) -> None:
+        self._database.executemany("insert into thing values (?, ?, ?, ?, ?, ?, ?, ?)", self._things)
+        self._database.executemany("insert into tag values (?, ?)", self._tags)
+        self._things.clear()
+        self._tags.clear()
 
     def _name(self, name: str) -> int:
         if name not in self._names:
@@ -134,6 +146,7 @@ class Spool:
             UserError: too much of the source is faulty.
         """
         faults.check()
+        self._insert()
         self._database.executescript(_INDICES)  # ends the transaction first
         self.add_note("complete", faults.state())
         self.complete = True
@@ -153,21 +166,38 @@ class Spool:
 
     def _photos(self, start: int) -> Iterator[Annotated | BadRecord]:
         run = self._database.execute
+        names = dict(run("select id, name from name"))
+        things, tags = (_Grouped(run(query, (start,))) for query in (_THINGS, _TAGS))
         rows = run("select id, path, source_id, height, width from photo where id > ? order by id", (start,))
         for row, text, source_id, height, width in rows:
-            path = Path(text)
+            path, own, words = Path(text), things.of(row), tags.of(row)
             try:
                 size = (height, width) if height else image_size(path)
             except BadRecord as bad:
                 yield bad
                 continue
-            tags = run(_TAGS, (row,))
-            words = tuple(word for (word,) in tags)
-            yield Annotated(path, source_id, *size, self._objects(row, size), words)
+            objects = tuple(_object(names, size, *values) for values in own)
+            yield Annotated(
+                path, source_id, *size, objects, tuple(dict.fromkeys(names[word] for _, word in words))
+            )
 
-    def _objects(self, photo: int, size: tuple[int, int]) -> tuple[Object, ...]:
-        objects = []
-        for name, *box, crowd, counts in self._database.execute(_THINGS, (photo,)):
-            mask = None if counts is None else {"size": list(size), "counts": counts}
-            objects.append(Object(name, None if box[0] is None else tuple(box), mask, bool(crowd)))
-        return tuple(objects)
+
+class _Grouped:
+    """Rows in the order of their photo, which comes first in each; a photo's at a time."""
+
+    def __init__(self, rows: Iterator[tuple]):
+        self._rows, self._next = rows, next(rows, None)
+
+    def of(self, photo: int) -> list[tuple]:
+        """The rows of a photo, which is behind all that were asked for before."""
+        found = []
+        while self._next is not None and self._next[0] <= photo:
+            found.append(self._next)
+            self._next = next(self._rows, None)
+        return found
+
+
+def _object(names: dict, size: tuple[int, int], _: int, name: int, *values) -> Object:
+    *box, crowd, counts = values
+    mask = None if counts is None else {"size": list(size), "counts": counts}
+    return Object(names[name], None if box[0] is None else tuple(box), mask, bool(crowd))
