@@ -1,11 +1,13 @@
 """What goes wrong in a training of days: each fault has one clear line, and the run goes on afterwards."""
 
+import os
 import resource
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -86,15 +88,31 @@ def test_a_disk_that_fills_up_while_tensorboard_is_written(tmp_path):
     assert str(caught.value).startswith(f"{events}: cannot be written (File too large)")
 
 
+_WRITES_A_MODEL = """
+import resource, sys
+from pathlib import Path
+import keras
+from cmask_tf.errors import UserError
+from cmask_tf.training.failures import told
+
+out = Path(sys.argv[1])
+model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(64)])
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+try:
+    with told(out, list):
+        model.save_weights(out / "part.weights.h5")
+except UserError as error:
+    print(error, flush=True)
+"""
+
+
 def test_a_disk_that_fills_up_while_a_model_is_written(tmp_path):
-    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(64)])
-    file = (
-        tmp_path / "part.weights.h5"
-    )  # Keras leaves it behind; `model_directory.save` works beside its place
-    with pytest.raises(UserError) as caught, files_of_at_most(4000), told(tmp_path, list):
-        model.save_weights(file)
-    assert str(caught.value).startswith(str(tmp_path))
-    assert "cannot be written (File too large)" in str(caught.value)
+    """In a process of its own: HDF5 keeps the file that it could not write, and crashes with a later one."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", _WRITES_A_MODEL, str(tmp_path)]
+    told_line = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True).stdout.strip()
+    assert told_line.startswith(str(tmp_path)) and len(told_line.splitlines()) == 1
+    assert "cannot be written (File too large)" in told_line
 
 
 def damaged(path: Path, how: str) -> None:
