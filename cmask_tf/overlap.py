@@ -10,7 +10,12 @@ Memory is quadratic: 20 bytes a pair. Count box-supervised concepts only (750 of
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+import tensorflow as tf
+
+from cmask_tf.data import schema
 
 
 class OverlapCounter:
@@ -87,3 +92,22 @@ def _cells(boxes: np.ndarray, slots: np.ndarray, count: int) -> tuple[np.ndarray
     for slot, y0, y1, x0, x1 in zip(slots, top, bottom, left, right, strict=True):
         covered[slot, y0:y1, x0:x1] = 1.0
     return np.outer(np.diff(rows), np.diff(columns)).ravel(), covered.reshape(count, -1)
+
+
+def box_gamma(files: Sequence[str], place: Mapping[str, int], min_cooccurrence: int) -> np.ndarray:
+    """gamma of Eqn. 4 from the boxes of records, crowds left out.
+
+    Args:
+        files: TFRecord files.
+        place: folded name -> 0..J-1, each number by at least one name.
+        min_cooccurrence: photos that must hold a pair before O(i, j) exists.
+
+    Returns:
+        float32 [J, J].
+    """
+    counter = OverlapCounter(1 + max(place.values(), default=-1))
+    for serialized in tf.data.TFRecordDataset(files):
+        record = schema.parse(serialized)
+        numbers = np.array([place.get(name.decode(), -1) for name in record["names"].numpy()], np.int32)
+        counter.add(np.where(record["crowd"], -1, numbers), record["boxes"].numpy())
+    return discrimination_weights(counter.overlap_matrix(), counter.images, min_cooccurrence)

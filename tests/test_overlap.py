@@ -1,10 +1,14 @@
 """Eqn. 3's overlap ratios and Eqn. 4's weights, by hand and against NumPy masks."""
 
+import cv2
 import numpy as np
 import pytest
 import reference
+import tensorflow as tf
 
-from cmask_tf.overlap import OverlapCounter, discrimination_weights
+from cmask_tf.data import schema
+from cmask_tf.data.sources import Annotated, Object
+from cmask_tf.overlap import OverlapCounter, box_gamma, discrimination_weights
 
 PERSON, FACE, BAG, CAR = range(4)
 
@@ -71,3 +75,23 @@ def test_counter_agrees_with_masks_on_images_of_many_boxes():
             if expected is not None and i != j:
                 weight = discrimination_weights(overlap, counter.images, 1)[i, j]
                 assert weight == pytest.approx(reference.gamma(expected), abs=1e-6)
+
+
+def test_gamma_comes_from_the_boxes_without_crowds_and_strangers(tmp_path):
+    """Half of the bag lies on the dress, a third of the dress under the bag; a crowd of hair is no hair."""
+    objects = (
+        Object("dress", (0, 0, 0.6, 1.0)),
+        Object("bag", (0.4, 0, 0.8, 1.0)),
+        Object("hair", (0, 0, 1, 1), crowd=True),
+        Object("zeppelin", (0, 0, 1, 1)),
+    )
+    photo = cv2.imencode(".png", np.zeros((20, 20, 3), np.uint8))[1].tobytes()
+    file = str(tmp_path / "boxes.tfrecord")
+    with tf.io.TFRecordWriter(file) as writer:
+        for number in range(3):
+            writer.write(schema.encode(Annotated(tmp_path, str(number), 20, 20, objects, ()), photo))
+    place = {"dress": 0, "dresses": 0, "bag": 1, "hair": 2}
+    third = reference.gamma(1 / 3)
+    np.testing.assert_allclose(box_gamma([file], place, 3), [[0, third, 0], [0, 0, 0], [0, 0, 0]], rtol=1e-5)
+    assert not box_gamma([file], place, 4).any()
+    assert box_gamma([file], {}, 3).shape == (0, 0)

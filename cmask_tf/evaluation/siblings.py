@@ -13,11 +13,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import tensorflow as tf
 
-from cmask_tf import model_directory, overlap
-from cmask_tf.data import pipelines, schema
+from cmask_tf import model_directory
+from cmask_tf.data import pipelines
 from cmask_tf.data.records import RecordSet
+from cmask_tf.overlap import box_gamma
 from cmask_tf.training.attention_cache import RefinedMaps
 from cmask_tf.training.concepts import trained_spellings, with_level
 from cmask_tf.training.validation import true_masks
@@ -90,25 +90,6 @@ def sibling_scores(model: Path, records: Path) -> dict[str, float]:
         for photo, serialized in zip(hidden, batch["serialized"].numpy(), strict=True):
             siblings.add(refined.select(photo, boxed), true_masks(serialized, known))
     return siblings.means()
-
-
-def box_gamma(files: list[str], place: Mapping[str, int], min_cooccurrence: int) -> np.ndarray:
-    """gamma of Eqn. 4 from the boxes of records, crowds left out.
-
-    Args:
-        files: TFRecord files.
-        place: folded name -> 0..J-1, each number by at least one name.
-        min_cooccurrence: photos that must hold a pair before O(i, j) exists.
-
-    Returns:
-        float32 [J, J].
-    """
-    counter = overlap.OverlapCounter(1 + max(place.values()))
-    for serialized in tf.data.TFRecordDataset(files):
-        record = schema.parse(serialized)
-        numbers = np.array([place.get(name.decode(), -1) for name in record["names"].numpy()], np.int32)
-        counter.add(np.where(record["crowd"], -1, numbers), record["boxes"].numpy())
-    return overlap.discrimination_weights(counter.overlap_matrix(), counter.images, min_cooccurrence)
 
 
 def _cells(region: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -6,12 +6,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cmask_tf import model_directory, overlap
-from cmask_tf.data import pipelines, schema
+from cmask_tf import model_directory
+from cmask_tf.data import pipelines
 from cmask_tf.data.balance import Balanced, balanced
 from cmask_tf.data.records import RecordSet
 from cmask_tf.models.embedding import embed_map
 from cmask_tf.models.refinement import build_refinement
+from cmask_tf.overlap import box_gamma
 from cmask_tf.training.best import Measure
 from cmask_tf.training.cluster import chief_first
 from cmask_tf.training.concepts import trained_spellings, with_level
@@ -42,6 +43,9 @@ class RefinementTask:
         self.records = self._records()
         self.steps_per_epoch = pipelines.steps(self.records.examples, self.plan.batch)
         boxed, vectors = self._boxed(), self._vectors()
+        place = {int(concept): j for j, concept in enumerate(boxed)}
+        named = {name: place[i] for name, i in self.spellings.items() if i in place}
+        gamma = box_gamma(self.records.files, named, self.plan.min_cooccurrence)
         with run.strategy.scope():
             self.models = model_directory.load_parts(run.start, _START)
             self.models["refinement"] = build_refinement(len(run.concepts), config.refinement.bottleneck)
@@ -53,7 +57,7 @@ class RefinementTask:
             self.models["refinement"],
             words,
             boxed,
-            self._discrimination_weights(boxed),
+            gamma,
             with_level(run.concepts, "image"),
             -(-self.plan.batch // run.strategy.num_replicas_in_sync),
         )
@@ -131,19 +135,6 @@ class RefinementTask:
         cache = self.run.work / "box_concepts.npz"
         with chief_first(self.run.strategy, "balance"):
             return balanced(records.files, self.spellings, self.plan.balance, cache)
-
-    def _discrimination_weights(self, boxed: np.ndarray) -> np.ndarray:
-        """gamma of Eqn. 4 from the training boxes, float32 [J, J] over the box-supervised concepts."""
-        place = {int(concept): j for j, concept in enumerate(boxed)}
-        known = {name: place[i] for name, i in self.spellings.items() if i in place}
-        counter = overlap.OverlapCounter(len(place))
-        for serialized in tf.data.TFRecordDataset(self.records.files):
-            record = schema.parse(serialized)
-            concepts = np.array([known.get(name.decode(), -1) for name in record["names"].numpy()], np.int32)
-            counter.add(np.where(record["crowd"], -1, concepts), record["boxes"].numpy())
-        return overlap.discrimination_weights(
-            counter.overlap_matrix(), counter.images, self.plan.min_cooccurrence
-        )
 
 
 def _embedding(parts: dict, image: tf.Tensor, training: bool) -> tf.Tensor:

@@ -7,7 +7,6 @@ import cv2
 import keras
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
 from pycocotools import mask as rle
 from segmenter_fixture import CONCEPTS, WORDS, photo, smallest_config, smallest_vocabulary
@@ -17,7 +16,7 @@ from cmask_tf.data import schema
 from cmask_tf.data.records import Summary
 from cmask_tf.data.sources import Annotated, Object
 from cmask_tf.evaluation.coarse import coarse_scores, correlation, kept_scores
-from cmask_tf.evaluation.siblings import Siblings, box_gamma, sibling_scores
+from cmask_tf.evaluation.siblings import Siblings, sibling_scores
 
 PARTS = ("backbone", "embedding", "refinement")
 CUP, MUG, TABLE = range(3)
@@ -91,22 +90,8 @@ def write_records(folder, photos):
     (folder / "dataset.json").write_text(json.dumps(dataclasses.asdict(summary)))
 
 
-def box(name, *sides, crowd=False):
-    return Object(name, sides, crowd=crowd)
-
-
-def test_gamma_comes_from_the_boxes_without_crowds_and_strangers(tmp_path):
-    """Half of the bag lies on the dress, a third of the dress under the bag; a crowd of hair is no hair."""
-    objects = [
-        box("dress", 0, 0, 0.6, 1.0), box("bag", 0.4, 0, 0.8, 1.0), box("hair", 0, 0, 1, 1, crowd=True),
-        box("zeppelin", 0, 0, 1, 1),
-    ]  # fmt: skip
-    write_records(tmp_path / "boxes", [(objects, photo(20, 20))] * 3)
-    files = [str(tmp_path / "boxes" / "records-00000-of-00001.tfrecord")]
-    place = {"dress": 0, "dresses": 0, "bag": 1, "hair": 2}
-    third = reference.gamma(1 / 3)
-    np.testing.assert_allclose(box_gamma(files, place, 3), [[0, third, 0], [0, 0, 0], [0, 0, 0]], rtol=1e-5)
-    assert not box_gamma(files, place, 4).any()
+def box(name, *sides):
+    return Object(name, sides)
 
 
 @pytest.fixture(scope="module")
