@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PARTS = ("backbone", "embedding", "refinement", "segmentation_encoder", "segmentation_decoder")
 LEVELS = ("mask", "box", "image", "zero")
+_TENSOR = 8192  # bytes, more than HDF5 writes beside the numbers of a tensor
 
 
 def locate(model: str | Path | None) -> Path:
@@ -217,7 +218,8 @@ def save(
         provenance: data counts, seeds, versions, the origin of weights, validation metrics.
 
     Raises:
-        UserError: something else lies there, or a part or a concept does not belong in it.
+        UserError: something else lies there, a part or a concept does not belong in it, or the disk has no
+            room for the weights.
     """
     directory = Path(directory)
     _check_save(directory, vocabulary, concepts, parts)
@@ -225,6 +227,7 @@ def save(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
+        _check_room(partial, parts)
         config.save(partial / "config.json")
         vocabulary.save(partial / "vocabulary")
         texts = {"concepts": list(concepts), "mixing": mixing, "thresholds": thresholds}
@@ -237,6 +240,17 @@ def save(
         _swap(partial, directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_room(folder: Path, parts: Mapping[str, keras.Model]) -> None:
+    # A process in which HDF5 found the disk full crashes when it ends.
+    need = sum(4 * part.count_params() + _TENSOR * len(part.weights) for part in parts.values())
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        raise UserError(
+            f"{folder}: the weights take {need / 1e6:.0f} MB, {free / 1e6:.0f} MB of the disk are free; "
+            "put that right and run the same command"
+        )
 
 
 def save_with_vocabulary(

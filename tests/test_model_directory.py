@@ -64,6 +64,17 @@ def test_a_model_trained_in_half_precision_is_served_in_float32(model, tmp_path)
     np.testing.assert_array_equal(*masks)
 
 
+def test_a_disk_without_room_for_the_weights_is_told_before_any_is_written(copy, tmp_path, monkeypatch):
+    parts = smallest_parts(smallest_config())
+    written = sum(file.stat().st_size for file in copy.glob("*.weights.h5"))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=written))
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=r"out.partial: the weights take \d+ MB, \d+ MB of the disk are free"):
+        model_directory.save(out, smallest_config(), smallest_vocabulary(), CONCEPTS, parts)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy"]
+
+
 def test_copies_are_the_same_networks_in_the_precision_of_the_moment(model):
     with precision("mixed_bfloat16"):
         parts = model_directory.load_parts(model)
@@ -128,6 +139,11 @@ def test_a_broken_concepts_file_is_named(copy):
 
 class Failing:
     """A network whose weights cannot be written."""
+
+    weights = ()
+
+    def count_params(self):
+        return 0
 
     def save_weights(self, path):
         path.write_text("half")
