@@ -1,5 +1,8 @@
 """A task that trains in a moment, for the tests of the training loop."""
 
+import os
+import signal
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -7,6 +10,7 @@ import tensorflow as tf
 from cmask_tf.config import Schedule
 from cmask_tf.training import loop, strategy
 from cmask_tf.training.best import Measure
+from cmask_tf.training.progress import ProgressBar
 
 EXAMPLES, BATCH = 29, 8  # three batches of 8 and one of 5
 SCHEDULE = Schedule(epochs=3, batch=BATCH, learning_rate=3e-3, backbone_rate=0.5)
@@ -67,3 +71,15 @@ class ToyTask:
 
 def train(task, out, schedule=SCHEDULE):
     return loop.train(task, schedule, out, task.where, checkpoint_every_steps=3, deterministic=True)
+
+
+def kill_in_the_second_epoch() -> None:
+    """This process gets SIGKILL in the middle of it, one step after a checkpoint."""
+    update = ProgressBar.update
+
+    def kill_at(self, epoch, step, terms):
+        update(self, epoch, step, terms)
+        if (epoch, step) == (1, 3):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    ProgressBar.update = kill_at

@@ -6,14 +6,14 @@ import scipy.sparse
 from cmask_tf.vocabulary.artefact import Vocabulary
 
 
-def plain_vocabulary(names) -> Vocabulary:
+def plain_vocabulary(names, aliases=None) -> Vocabulary:
     count = len(names)
     return Vocabulary(
         list(names),
         np.full(count, 5),
         np.ones(count, np.float32),
         ["unknown"] * count,
-        [[] for _ in names],
+        aliases or [[] for _ in names],
         np.eye(count, dtype=np.float32),
         np.ones(count, np.float32),
         scipy.sparse.csr_matrix((count, count), dtype=np.int32),

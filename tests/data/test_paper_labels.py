@@ -1,28 +1,10 @@
 """What is one concept in several sources."""
 
-import numpy as np
 import pytest
-import scipy.sparse
+from vocabulary_fixture import plain_vocabulary
 
 from cmask_tf.data.paper import labels as label_space
 from cmask_tf.errors import UserError
-from cmask_tf.vocabulary.artefact import Vocabulary
-
-
-def word_list(names, aliases):
-    n = len(names)
-    return Vocabulary(
-        list(names),
-        np.full(n, 5),
-        np.ones(n, np.float32),
-        ["unknown"] * n,
-        aliases,
-        np.eye(n, dtype=np.float32),
-        np.ones(n, np.float32),
-        scipy.sparse.csr_matrix((n, n), dtype=np.int32),
-        {"documents": 100},
-    )
-
 
 MERGED = [
     ("open images", "Mouse", None),  # an animal there
@@ -40,7 +22,7 @@ MERGED = [
 def test_names_that_mean_one_concept(tmp_path):
     (tmp_path / "aliases.txt").write_text("horse,pony\n")
     aliases = label_space.read_aliases(label_space.ALIASES, tmp_path / "aliases.txt")
-    words = word_list(["dog", "glass", "computer mouse"], aliases=[["hound"], [], []])
+    words = plain_vocabulary(["dog", "glass", "computer mouse"], aliases=[["hound"], [], []])
     photos = {(source, name.lower()): 5 + name.endswith("s") for source, name, _ in MERGED}
     labels = label_space.merge(photos, words, aliases)
     for source, name, concept in MERGED:

@@ -18,12 +18,11 @@ from cmask_tf.errors import LostHost, UserError
 from cmask_tf.training import cluster, loop
 from cmask_tf.training.cluster import Cluster
 from cmask_tf.training.failures import told
-from cmask_tf.training.progress import ProgressBar
 from cmask_tf.training.strategy import make_strategy
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_strategy import free_ports  # noqa: E402
-from toy_task import SCHEDULE, ToyTask  # noqa: E402
+from toy_task import SCHEDULE, ToyTask, kill_in_the_second_epoch  # noqa: E402
 
 
 def configure(monkeypatch, workers, index=0):
@@ -77,14 +76,7 @@ def worker(out: Path, killed: bool) -> None:
     """Trains the toy task; the one to be killed goes in the second epoch, after its first checkpoint."""
     task = ToyTask(make_strategy(wait=60))
     if killed:
-        update = ProgressBar.update
-
-        def kill_at(self, epoch, step, terms):
-            update(self, epoch, step, terms)
-            if (epoch, step) == (1, 3):
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        ProgressBar.update = kill_at
+        kill_in_the_second_epoch()
     try:
         with told(out, list):
             history = loop.train(

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from toy_task import BATCH, EXAMPLES, SCHEDULE, ToyTask, train
+from toy_task import BATCH, EXAMPLES, SCHEDULE, ToyTask, kill_in_the_second_epoch, train
 
 from cmask_tf.errors import UserError
 from cmask_tf.training import checkpoints, cluster, strategy
-from cmask_tf.training.progress import ProgressBar
 
 
 def run_child(*arguments):
@@ -31,14 +30,7 @@ def run_child(*arguments):
 
 def killed_child(out):
     """Trains until SIGKILL in the middle of the second epoch, one step after a checkpoint."""
-    update = ProgressBar.update
-
-    def kill_at(self, epoch, step, terms):
-        update(self, epoch, step, terms)
-        if (epoch, step) == (1, 3):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    ProgressBar.update = kill_at
+    kill_in_the_second_epoch()
     train(ToyTask(dropout=0.3), Path(out))
 
 
