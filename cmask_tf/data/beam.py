@@ -315,7 +315,7 @@ def _write_shard(dealt: tuple[int, Iterable[tuple]], folder: Path, shards: int |
     if conversion.finished(folder / name):
         return
     labels = {name: number for number, name in enumerate(reading["names"], 1)}
-    encoded = (conversion.encode_photo(labels, photo) for _, photo in sorted(photos, key=_place))
+    encoded = conversion.encode_photos(labels, (photo for _, photo in sorted(photos, key=_place)))
     with TemporaryDirectory(prefix="attempt-", dir=folder) as attempt:
         written = Path(attempt) / name
         conversion.write_shard(encoded, written, False, tqdm(disable=True))

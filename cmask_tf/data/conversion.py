@@ -6,7 +6,6 @@ in it, and marks it as finished: a run that finds it goes on with the next one.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections import Counter, deque
@@ -14,19 +13,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from tqdm import tqdm
 
 from cmask_tf.data.claim import publish, write_json
-from cmask_tf.data.sources import NO_PHOTO, Annotated, Annotations
+from cmask_tf.data.sources import Annotated, Annotations
 from cmask_tf.errors import UserError
 from cmask_tf.faults import BadRecord, Faults
 
-_ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}  # MPO: a JPEG with a second picture
 _STRENGTH = ("tag", "box", "mask")
-_AHEAD = 4  # photos for each thread that are encoded or wait to be written
+# Photos that a thread takes at a time. One by one, threads would mostly wait for the interpreter's lock.
+_CHUNK = 16
 
 
 @dataclass
@@ -97,7 +96,7 @@ def convert(annotated: Annotations, folder: Path, names: Sequence[str], title: s
                 state = finished(folder / name)
                 if state is None:
                     photos = islice(annotated.items(first), end - first)
-                    encoded = _ahead(pool, _AHEAD * threads, partial(encode_photo, labels), photos)
+                    encoded = encode_photos(labels, photos, partial(_ahead, pool, 2 * threads))
                     state = write_shard(encoded, folder / name, annotated.faults.strict, bar)
                 else:
                     bar.update(end - first)
@@ -167,18 +166,33 @@ def write_shard(
     return state
 
 
-def encode_photo(
-    labels: Mapping[str, int], photo: Annotated | BadRecord
-) -> tuple[Annotated, bytes] | BadRecord:
-    """A photo with its serialized record, or what is wrong with it; `labels` are those of `schema.encode`."""
-    from cmask_tf.data import schema
+def encode_photos(
+    labels: Mapping[str, int], photos: Iterable[Annotated | BadRecord], run: Callable = map
+) -> Iterator[tuple[Annotated, bytes] | BadRecord]:
+    """Photos with their serialized records, or what is wrong with them, in their order.
 
-    if isinstance(photo, BadRecord):
-        return photo
-    try:
-        return photo, schema.encode(photo, read_photo(photo), labels)
-    except BadRecord as bad:
-        return bad
+    Args:
+        labels: of `schema.encode`.
+        photos: looked at a few at a time.
+        run: what applies a function to the items of an iterable, as `map` does.
+    """
+    photos = iter(photos)
+    chunks = iter(lambda: list(islice(photos, _CHUNK)), [])
+    return chain.from_iterable(run(partial(_encode_chunk, labels), chunks))
+
+
+def _encode_chunk(
+    labels: Mapping[str, int], photos: Sequence[Annotated | BadRecord]
+) -> list[tuple[Annotated, bytes] | BadRecord]:
+    from cmask_tf.data import schema, stored_photos
+
+    encoded = iter(stored_photos.read_photos([photo for photo in photos if isinstance(photo, Annotated)]))
+    found: list[tuple[Annotated, bytes] | BadRecord] = []
+    for photo in photos:
+        stored = photo if isinstance(photo, BadRecord) else next(encoded)
+        bad = isinstance(stored, BadRecord)
+        found.append(stored if bad else (photo, schema.encode(photo, stored, labels)))
+    return found
 
 
 def _ahead(pool: ThreadPoolExecutor, most: int, work: Callable, items: Iterable) -> Iterator:
@@ -190,39 +204,3 @@ def _ahead(pool: ThreadPoolExecutor, most: int, work: Callable, items: Iterable)
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
-
-
-def read_photo(photo: Annotated) -> bytes:
-    """The bytes of a photo's file, which training can decode.
-
-    TensorFlow decodes it, 0.6 ms for a photo of 480 px: it refuses some damaged photos that other decoders
-    take, and would end the training that meets one.
-
-    Raises:
-        BadRecord: not a JPEG or PNG, truncated, damaged, or not of the annotated size.
-    """
-    import tensorflow as tf
-    from PIL import Image, UnidentifiedImageError
-
-    where = str(photo.image)
-    try:
-        encoded = photo.image.read_bytes()
-        with Image.open(io.BytesIO(encoded)) as image:
-            kind, size = image.format, (image.height, image.width)
-    except UnidentifiedImageError:  # its text holds an address in memory, another one each time
-        raise BadRecord(NO_PHOTO, where, "of no type that Pillow knows") from None
-    except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes
-        raise BadRecord(NO_PHOTO, where, str(error)) from None
-    if kind not in _ENDS:
-        raise BadRecord(NO_PHOTO, where, f"it is {kind}")
-    # Only the second half counts: a thumbnail in the header has an end of its own.
-    if encoded.rfind(_ENDS[kind]) < len(encoded) // 2:
-        raise BadRecord("truncated; the file stops before the picture does", where)
-    if size != (photo.height, photo.width):
-        found = f"stored as {size[1]} x {size[0]}, annotated as {photo.width} x {photo.height}"
-        raise BadRecord("photo of another size than annotated", where, found)
-    try:
-        tf.io.decode_image(encoded, channels=3)
-    except tf.errors.InvalidArgumentError:
-        raise BadRecord("damaged; its pixels cannot be decoded", where) from None
-    return encoded

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import tensorflow as tf
 
 from cmask_tf.data import schema
+from cmask_tf.data.stored_photos import decoded_sizes
 
 _HEADER, _FOOTER = 12, 4  # bytes: the length and its checksum before each record, the record's checksum after
 
@@ -27,9 +28,7 @@ def find_undecodable(files: Iterable[str]) -> str | None:
     """The first record whose photo TensorFlow cannot decode, in words; None when there is none."""
     for file in files:
         for number, serialized in enumerate(tf.data.TFRecordDataset(file), 1):
-            try:
-                tf.io.decode_image(schema.parse(serialized)["encoded"])
-            except tf.errors.InvalidArgumentError:
+            if None in decoded_sizes([schema.parse(serialized)["encoded"].numpy()]):
                 return f"{file}: record {number}: its photo cannot be decoded"
     return None
 

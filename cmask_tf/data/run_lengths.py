@@ -51,7 +51,9 @@ def from_rle(shape: dict, height: int, width: int, where: str) -> bytes | None:
 
 def _unpacked(text: str) -> np.ndarray | None:
     """The counts of a compressed string, int64; None when it is none."""
-    codes = np.array([ord(character) for character in text], np.int64) - 48
+    if not text.isascii():
+        return None
+    codes = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
     if codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
         return None
     ends = np.flatnonzero(codes & 32 == 0)

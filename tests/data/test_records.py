@@ -158,7 +158,7 @@ def broken(path):
     "kind, told",
     [
         ("text", "expected a JPEG or PNG photo"),
-        ("header", "expected a JPEG or PNG photo"),
+        ("header", "truncated"),
         ("truncated", "truncated"),
         ("empty", "expected a JPEG or PNG photo"),
         ("gif", "expected a JPEG or PNG photo"),
