@@ -13,7 +13,8 @@ before it: TensorFlow, word vectors, weights and inputs. A step that would not f
 
 A few of the millions of hidden units lie so close to zero that rounding decides whether their ReLU lets them
 through, another way in each form. Gradients are compared as they are, and without the places (of e) and the
-units (of the first layer) that this happens to.
+units (of the first layer) that this happens to. Rounding decides as well about a teacher's cosine that lies
+at the threshold; the fast form's gradients are compared once more with the literal form's own targets.
 """
 
 from __future__ import annotations
@@ -21,21 +22,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import numpy as np
-
-GRADIENTS = ("e", "first kernel", "first bias", "second kernel", "second bias")
-NETWORK_SIZE = 300  # px
+import numpy as np  # noqa: E402
+from refine_step_child import CHILDREN, GRADIENTS, NETWORK_SIZE  # noqa: E402
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -97,7 +92,11 @@ def of_batch(sizes: argparse.Namespace, batch: int, network: dict | None) -> lis
         for form in ("literal", "fast"):
             if form == "fast" or literal_bytes(sizes, batch) < available():
                 found[form] = child(sizes, form, batch, work)
-        apart = differences(Path(work)) if len(found) == 2 else None
+        apart = {}
+        if len(found) == 2:
+            apart = differences(Path(work), "fast") | {
+                f"{name}, same targets": values for name, values in differences(Path(work), "same").items()
+            }
     rows, counted = [], {form: flops(sizes, batch, form) for form in ("literal", "fast")}
     for form, count in counted.items():
         cells = ["does not fit"] * 4
@@ -107,7 +106,7 @@ def of_batch(sizes: argparse.Namespace, batch: int, network: dict | None) -> lis
             cells += [f"{one['peak']:.2f}", f"{one['peak'] - one['held']:.2f}"]
         rows.append([str(batch), form, f"{count / 1e9:.1f}", *cells])
     cells = ["", "", "", ""]
-    if apart is not None:
+    if apart:
         literal, fast = found["literal"], found["fast"]
         added = [one["peak"] - one["held"] for one in (literal, fast)]
         cells = [f"{literal['seconds'] / fast['seconds']:.1f}", "", f"{literal['peak'] / fast['peak']:.1f}"]
@@ -117,7 +116,7 @@ def of_batch(sizes: argparse.Namespace, batch: int, network: dict | None) -> lis
         teacher = counted["literal"] + batch * network["flops"]
         less = f"{teacher / counted['fast']:.1f}"
         rows.append([str(batch), "times less, with the teacher's own network", less, *[""] * 4])
-    for name, values in (apart or {}).items():
+    for name, values in apart.items():
         text = ", ".join(f"{part} {value:.1e}" for part, value in values.items())
         rows.append([str(batch), f"apart, relative, {name}: {text}", *[""] * 5])
     return rows
@@ -174,13 +173,15 @@ def child(sizes: argparse.Namespace, name: str, batch: int = 0, work: str = "") 
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def differences(work: Path) -> dict[str, dict[str, float]]:
-    """Of loss and gradients, the norm of the difference over the norm: all, and without what turned."""
+def differences(work: Path, form: str) -> dict[str, dict[str, float]]:
+    """Of the loss and gradients of a form and the literal one, the norm of the difference over the norm: all,
+    and without what turned.
+    """
 
     def both(name: str) -> tuple[np.ndarray, np.ndarray]:
-        return tuple(np.load(work / f"{form}-{name}.npy", mmap_mode="r") for form in ("literal", "fast"))
+        return tuple(np.load(work / f"{one}-{name}.npy", mmap_mode="r") for one in ("literal", form))
 
-    literal, fast = both("active")
+    literal, fast = (np.load(work / f"{one}-active.npy") for one in ("literal", "fast"))
     turned = literal != fast  # [locations, bottleneck]
     places, units = ~turned.any(axis=1), ~turned.any(axis=0)
     everything, without = {}, {}
@@ -197,201 +198,6 @@ def differences(work: Path) -> dict[str, dict[str, float]]:
 
 def relative(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.linalg.norm((one - other).ravel()) / np.linalg.norm(one.ravel()))
-
-
-# --- what runs in a process of its own ---
-
-
-def matmul_rate() -> float:
-    """Of float32 matrix products at this moment, operations a second."""
-    import tensorflow as tf
-
-    square = tf.random.normal([4096, 4096])
-    return 2 * 4096**3 / seconds_of(tf.function(lambda: tf.reduce_sum(tf.matmul(square, square))), 3)
-
-
-def seconds_of(function: Callable, repetitions: int) -> float:
-    """The median time of a call, after one that is not counted."""
-    times = []
-    for _ in range(repetitions + 1):
-        start = time.perf_counter()
-        float(function())
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
-
-
-def network_child(sizes: argparse.Namespace) -> dict:
-    """Time and operations a photo of ResNet-50 and head, forward alone and with backward."""
-    import tensorflow as tf
-
-    from cmask_tf import config
-    from cmask_tf.models.backbone import build_backbone
-    from cmask_tf.models.embedding import build_head, embed_map
-
-    paper = config.paper()
-    backbone = build_backbone(paper.backbone)
-    head = build_head(2048, paper.embedding, sizes.dim)
-    weights = [*backbone.trainable_variables, *head.trainable_variables]
-    images = tf.random.uniform([sizes.network_batch, NETWORK_SIZE, NETWORK_SIZE, 3], maxval=255.0)
-
-    def forward(training: bool) -> tf.Tensor:
-        return tf.reduce_sum(embed_map(backbone, head, images, training)[0])
-
-    @tf.function
-    def step() -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            total = forward(True)
-        return tf.add_n([tf.reduce_sum(gradient) for gradient in tape.gradient(total, weights)])
-
-    alone = tf.function(lambda: forward(False))
-    graph = alone.get_concrete_function().graph
-    profiler = tf.compat.v1.profiler
-    options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation())
-    counted = profiler.profile(graph, options=options.with_empty_output().build()).total_float_ops
-    return {
-        "flops": counted / sizes.network_batch,
-        "matmul": matmul_rate(),
-        "forward, as the teacher": seconds_of(alone, sizes.repetitions) / sizes.network_batch,
-        "forward and backward": seconds_of(step, sizes.repetitions) / sizes.network_batch,
-    }
-
-
-def inputs(sizes: argparse.Namespace) -> SimpleNamespace:
-    """Word vectors, and what a batch has in both forms; places of a photo are alike, as in photos."""
-    rng = np.random.default_rng(0)
-    batch, grid = sizes.batch[0], sizes.grid
-
-    def embeddings() -> np.ndarray:
-        photo = rng.standard_normal((batch, 1, 1, sizes.dim), np.float32)
-        return photo + rng.standard_normal((batch, grid, grid, sizes.dim), np.float32)
-
-    words = rng.standard_normal((sizes.concepts, sizes.dim), np.float32)
-    words /= np.linalg.norm(words, axis=1, keepdims=True)
-    boxed = np.sort(rng.permutation(sizes.concepts)[: sizes.boxed]).astype(np.int32)
-    concepts = np.stack([rng.permutation(boxed)[: sizes.annotated] for _ in range(batch)])
-    corners = np.sort(rng.integers(0, grid + 1, (2, 2, batch, sizes.annotated)), axis=1)
-    cells = np.arange(grid)
-    rows, columns = ((cells >= side[0, ..., None]) & (cells < side[1, ..., None]) for side in corners)
-    targets = np.einsum("bar,bac->brca", rows, columns).astype(np.float32)
-    gamma = rng.uniform(0.5, 1.0, (sizes.boxed, sizes.boxed)) * (rng.uniform(size=(sizes.boxed,) * 2) < 0.5)
-    np.fill_diagonal(gamma, 0.0)
-    return SimpleNamespace(
-        words=words, e=embeddings(), original=embeddings(), boxed=boxed, gamma=gamma.astype(np.float32),
-        batch={"concepts": concepts, "targets": targets},
-    )  # fmt: skip
-
-
-def plan_of(sizes: argparse.Namespace, literal: bool):
-    """The paper's terms, at c = 1 and with a threshold that random embeddings reach: every term counts."""
-    from cmask_tf.config import RefinementTraining
-
-    threshold = 1.5 / sizes.dim**0.5
-    return RefinementTraining(
-        literal=literal, matching_weight=1.0, matching_maps=sizes.maps, threshold=threshold
-    )
-
-
-def targets_child(sizes: argparse.Namespace) -> dict:
-    """Writes Psi_N and its maps for the fast form."""
-    from cmask_tf.training.teacher_cache import Teacher
-
-    given, plan = inputs(sizes), plan_of(sizes, literal=False)
-
-    def backbone(e, training):
-        return {"c5": e}
-
-    def head(e, training):
-        return e
-
-    teacher = Teacher({"backbone": backbone, "embedding": head}, given.words, plan.threshold)
-    matched, binary = [], []
-    for e, concepts in zip(given.original, given.batch["concepts"], strict=True):
-        maxima, above = teacher.maps(e[None])
-        maxima[0, concepts] = -np.inf
-        matched.append(np.argsort(-maxima[0], kind="stable")[: sizes.maps])
-        binary.append(above[0][..., matched[-1]])
-    np.savez(sizes.work / "targets.npz", matched=np.array(matched, np.int32), binary=np.array(binary))
-    return {}
-
-
-def form_child(sizes: argparse.Namespace) -> dict:
-    """Time and memory of one form; writes its loss and gradients."""
-    import keras
-    import tensorflow as tf
-
-    from cmask_tf.models.refinement import build_refinement
-    from cmask_tf.training.refine_loss import RefinementLoss
-
-    literal, given = sizes.child == "literal", inputs(sizes)
-    keras.utils.set_random_seed(0)
-    network = build_refinement(sizes.concepts, sizes.bottleneck)
-    batch = {name: tf.constant(value) for name, value in given.batch.items()}
-    if literal:
-        batch["tags"] = tf.fill([sizes.batch[0], 1], -1)
-    else:
-        with np.load(sizes.work / "targets.npz") as targets:
-            batch |= {name: tf.constant(targets[name]) for name in targets.files}
-    e, original = tf.constant(given.e), tf.constant(given.original) if literal else None
-    words = tf.Variable(given.words, trainable=False)
-    loss = RefinementLoss(
-        plan_of(sizes, literal), network, words, given.boxed, given.gamma, [], sizes.batch[0]
-    )
-    del given
-    variables, kept = network.trainable_variables, []
-
-    @tf.function
-    def gradients() -> list[tf.Tensor]:
-        with tf.GradientTape() as tape:
-            tape.watch(e)
-            per_example, _ = loss(e, batch, original)
-            total = tf.reduce_mean(per_example)
-        return [total, *tape.gradient(total, [e, *variables])]
-
-    def step() -> tf.Tensor:
-        kept.clear()
-        kept.extend(gradients())
-        return kept[0]
-
-    held = held_now()
-    seconds = seconds_of(step, sizes.repetitions)
-    peak = status("VmHWM")
-    saved = dict(zip(("loss", *GRADIENTS), kept, strict=True)) | {"active": active(loss, e)}
-    for name, value in saved.items():
-        np.save(sizes.work / f"{sizes.child}-{name}.npy", value.numpy())
-    return {"seconds": seconds, "held": held, "peak": peak, "matmul": matmul_rate()}
-
-
-def active(loss, e):
-    """Which hidden units are not zero: bool [locations, bottleneck]."""
-    import tensorflow as tf
-
-    from cmask_tf.models.refinement import hidden_maps
-
-    if loss.plan.literal:
-        hidden = loss.network.get_layer("bottleneck")(loss.coarse(e))
-    else:
-        hidden = hidden_maps(loss.network, e, tf.convert_to_tensor(loss.words), loss.forms_product(e))
-    return tf.reshape(hidden > 0, [-1, hidden.shape[-1]])
-
-
-def held_now() -> float:
-    """The memory that is held, GB; lets the kernel forget the peak so far."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return status("VmRSS")
-
-
-def status(field: str) -> float:
-    """A field of /proc/self/status in GB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024 / 1e9
-
-
-CHILDREN = {
-    "network": network_child,
-    "targets": targets_child,
-    "literal": form_child,
-    "fast": form_child,
-}
 
 
 if __name__ == "__main__":
