@@ -1,0 +1,1 @@
+"""The exported model over gRPC and REST: the embedded server and the client."""
