@@ -58,7 +58,7 @@ class Answer:
     """What the server found of one concept in one photo.
 
     Attributes:
-        png: the mask, an 8-bit PNG of the photo's size, 0-255 being the probability; empty when there is none.
+        png: the mask, an 8-bit PNG of the photo's size (0-255: the probability); empty when there is none.
         score: 0 to 1, that the concept is in the photo.
         present: whether it counts as found.
         known: whether the name is in the model's vocabulary.

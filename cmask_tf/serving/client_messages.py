@@ -2,8 +2,8 @@
 
 The generated modules of tensorflow-serving-api import all of TensorFlow. Their descriptors alone, those that
 Predict and GetModelStatus need, are the file `client_messages.binpb` beside this module: a FileDescriptorSet,
-which Node's proto-loader, grpcurl and others read as it is. `python -m cmask_tf.serving.client_messages` makes
-it again from the installed tensorflow-serving-api.
+which Node's proto-loader, grpcurl and others read as it is. `python -m cmask_tf.serving.client_messages`
+makes it again from the installed tensorflow-serving-api.
 """
 
 from __future__ import annotations
