@@ -194,7 +194,8 @@ class SegmentClient:
                 column = read(outputs[name])
             except ValueError as error:
                 raise ServerError(f"{self._where()}: output {name!r}: {error}") from None
-            if column.shape != (batch, count):
+            # TensorFlow Serving fills a batch's shorter rows up and does not cut them again.
+            if column.ndim != 2 or len(column) != batch or column.shape[1] < count:
                 raise ServerError(f"{self._where()}: output {name!r} is of shape {list(column.shape)}")
             columns.append(column.tolist())
         return [[Answer(*cell) for cell in zip(*row, strict=True)] for row in zip(*columns, strict=True)]

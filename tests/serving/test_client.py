@@ -57,6 +57,23 @@ def test_images_of_other_sizes_and_numbers_of_concepts_go_in_one_request(serving
     np.testing.assert_array_equal(second[2].mask(), large[..., 0])
 
 
+def test_columns_that_a_server_added_to_fill_a_batch_up_are_left_out(serving, client, monkeypatch):
+    """TensorFlow Serving's `pad_variable_length_inputs`: rows become as long as the longest of the batch."""
+    whole = serving.answer
+
+    def filled_up(request):
+        concepts = request.inputs["concepts"]
+        concepts.string_val.append(concepts.string_val[0])
+        concepts.tensor_shape.dim[1].size += 1
+        return whole(request)
+
+    monkeypatch.setattr(serving, "answer", filled_up)
+    pixels = scene()
+    (row,) = client.segment_encoded([png(pixels)], [["blue", "red"]])
+    assert len(row) == 2
+    np.testing.assert_array_equal(row[1].mask(), pixels[..., 0])
+
+
 def test_an_unknown_concept_and_a_broken_image_spoil_nothing_else(client):
     rows = client.segment_encoded([png(scene()), b"no image"], [["hat", "red"], ["red"]])
     assert [[answer.known for answer in row] for row in rows] == [[False, True], [True]]
