@@ -245,9 +245,9 @@ def tls(
 def encode_photo(path: str | Path) -> tuple[bytes, np.ndarray]:
     """A photo as the server wants it: a JPEG or PNG whose stored pixels are what a person sees.
 
-    A JPEG or 8-bit PNG that stands upright is sent as it is. What is turned by its EXIF orientation,
-    transparent, of another mode or another format becomes a PNG of the pixels that `read_image` gives:
-    larger, but not one pixel changed.
+    A JPEG or 8-bit PNG that stands upright is sent as it is. A JPEG that its EXIF orientation turns,
+    or in CMYK, becomes a JPEG of quality 98: about half a level from its pixels in the mean, and less than half
+    of a PNG's bytes. Anything else, transparent, of another mode or format, becomes a PNG of its pixels.
 
     Returns:
         The bytes to send, and the pixels, uint8 RGB [H, W, 3].
@@ -259,12 +259,16 @@ def encode_photo(path: str | Path) -> tuple[bytes, np.ndarray]:
     try:
         data = Path(path).read_bytes()
         with Image.open(io.BytesIO(data)) as image:
-            if _is_plain(image, data):
-                return data, pixels
+            lossy, plain = image.format in ("JPEG", "MPO"), _is_plain(image, data)
     except (OSError, UnidentifiedImageError) as error:
         raise UserError(f"{path}: {error}") from None
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    if plain:
+        return data, pixels
+    buffer, upright = io.BytesIO(), Image.fromarray(pixels)
+    if lossy:
+        upright.save(buffer, "JPEG", quality=98, subsampling=0)
+    else:
+        upright.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue(), pixels
 
 
