@@ -206,10 +206,10 @@ class SegmentClient:
     def _told(self, error: grpc.RpcError) -> UserError:
         """The error of a call as one line that says what to do."""
         code, details = error.code(), " ".join((error.details() or "").split())[:300]
+        if code == grpc.StatusCode.UNIMPLEMENTED or "http1.x" in details:
+            return ServerError(f"{self._target}: not a TensorFlow Serving gRPC port ({details})")
         if code == grpc.StatusCode.UNAVAILABLE:
             return ServerError(f"{self._target}: no server answers there, or it has no room ({details})")
-        if code == grpc.StatusCode.UNIMPLEMENTED:
-            return ServerError(f"{self._target}: not a TensorFlow Serving gRPC port ({details})")
         if code == grpc.StatusCode.NOT_FOUND:
             return ServerError(f"{self._target}: serves no model {self._model!r} ({details})")
         if "signature" in details.lower():
@@ -245,9 +245,9 @@ def tls(
 def encode_photo(path: str | Path) -> tuple[bytes, np.ndarray]:
     """A photo as the server wants it: a JPEG or PNG whose stored pixels are what a person sees.
 
-    A JPEG or 8-bit PNG that stands upright is sent as it is. A JPEG that its EXIF orientation turns,
-    or in CMYK, becomes a JPEG of quality 98: about half a level from its pixels in the mean, and less than half
-    of a PNG's bytes. Anything else, transparent, of another mode or format, becomes a PNG of its pixels.
+    A JPEG or 8-bit PNG that stands upright is sent as it is. Another JPEG, turned by its EXIF orientation
+    or in CMYK, becomes a JPEG of quality 98: about half a level from its pixels in the mean, and less than
+    half of a PNG's bytes. All else, transparent, of another mode or format, becomes a PNG of its pixels.
 
     Returns:
         The bytes to send, and the pixels, uint8 RGB [H, W, 3].

@@ -4,8 +4,8 @@
     env/bin/python serving/examples/min_tfs.py photo.jpg dress --server 127.0.0.1:8500
 
 Its messages are of 2020, hence the old protobuf and an environment of its own. Its `predict_request` calls
-`serving_default`; for `segment_encoded`, whose inputs are bytes, its messages and its stub do. Nothing here is ours:
-`cmask client` does more and needs neither.
+`serving_default`; for `segment_encoded`, whose inputs are bytes, its messages and its stub do. Nothing here
+is ours: `cmask client` does more and needs no such environment.
 """
 
 import argparse

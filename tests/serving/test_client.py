@@ -2,6 +2,7 @@
 
 import io
 import socket
+import threading
 
 import grpc
 import numpy as np
@@ -151,6 +152,18 @@ def test_a_grpc_server_of_another_kind_is_named():
     ):
         wrong.segment_encoded([png(scene())], [["red"]])
     server.stop(None)
+
+
+def test_a_rest_port_is_named():
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with SegmentClient(f"127.0.0.1:{server.server_port}", deadline=20) as wrong:
+        with pytest.raises(ServerError, match="not a TensorFlow Serving gRPC port"):
+            wrong.segment_encoded([png(scene())], [["red"]])
+    server.shutdown()
+    server.server_close()
 
 
 def test_a_port_where_nobody_listens_is_named():
