@@ -206,7 +206,7 @@ class SegmentClient:
     def _told(self, error: grpc.RpcError) -> UserError:
         """The error of a call as one line that says what to do."""
         code, details = error.code(), " ".join((error.details() or "").split())[:300]
-        if code == grpc.StatusCode.UNIMPLEMENTED or "http1.x" in details:
+        if code == grpc.StatusCode.UNIMPLEMENTED or "parsing HTTP/2" in details:
             return ServerError(f"{self._target}: not a TensorFlow Serving gRPC port ({details})")
         if code == grpc.StatusCode.UNAVAILABLE:
             return ServerError(f"{self._target}: no server answers there, or it has no room ({details})")

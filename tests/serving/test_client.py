@@ -154,9 +154,10 @@ def test_a_grpc_server_of_another_kind_is_named():
     server.stop(None)
 
 
-def test_a_rest_port_is_named():
+def test_a_rest_port_is_named(monkeypatch):
     from http.server import BaseHTTPRequestHandler, HTTPServer
 
+    monkeypatch.setattr(BaseHTTPRequestHandler, "log_message", lambda *_: None)
     server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with SegmentClient(f"127.0.0.1:{server.server_port}", deadline=20) as wrong:
