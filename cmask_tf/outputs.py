@@ -64,12 +64,24 @@ def write(
         photo: where it came from; its name gives the names of the files.
         image: uint8 RGB [H, W, 3], as a person sees it.
         found: (name, mask bool [H, W], score, present) of each concept.
-        out: a folder that exists.
+        out: the folder; made when it is not there.
         kinds: of KINDS: a 0/255 PNG a concept, one overlay, one file of COCO's run lengths.
 
     Returns:
         One row a concept: image, concept, score, present, known, area in pixels, and the mask's file or None.
+
+    Raises:
+        UserError: a file cannot be written.
     """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return _write(photo, image, found, out, kinds)
+    except OSError as error:
+        where = error.filename or out
+        raise UserError(f"{where}: cannot be written: {error.strerror or error}") from None
+
+
+def _write(photo, image, found, out, kinds) -> list[dict]:
     # Pillow is not needed to check names.
     from cmask_tf.imageio import write_mask, write_overlay
 

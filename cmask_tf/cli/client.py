@@ -72,10 +72,12 @@ def run(args) -> None:
     """Checks everything that can be checked here, then asks the server photo by photo."""
     from cmask_tf import outputs
 
-    _require("grpc", "the client")
     kinds = args.write or ["mask", "overlay"]
+    _require("grpc", "grpcio", "the client")
+    if "overlay" in kinds:
+        _require("matplotlib", "matplotlib", "--write overlay")
     if "rle" in kinds:
-        _require("pycocotools", "--write rle")
+        _require("pycocotools", "pycocotools", "--write rle")
 
     from cmask_tf.serving import client as clients
     from cmask_tf.serving.client_folder import find_photos
@@ -119,8 +121,8 @@ def _segment(client, photos: list[Path], args, kinds: list[str]) -> None:
         )
 
 
-def _require(package: str, use: str) -> None:
+def _require(module: str, package: str, use: str) -> None:
     from importlib.util import find_spec
 
-    if find_spec(package) is None:
-        raise UserError(f"{use} needs {package}: pip install 'cmask-tf[serve]'")
+    if find_spec(module) is None:
+        raise UserError(f"{use} needs {package}: pip install {package}")

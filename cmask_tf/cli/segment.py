@@ -49,7 +49,6 @@ def run(args) -> None:
     from cmask_tf.segmenter import ConceptSegmenter
 
     segmenter = ConceptSegmenter.load(directory)
-    args.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for path in _progress(args.images):
         found = _segment(segmenter, path, args.concept, args.out)

@@ -71,6 +71,7 @@ def segment_photos(
     Raises:
         ServerError: the server cannot be used.
         UnknownConcept: it does not know a name.
+        UserError: a file cannot be written.
     """
     pool = ThreadPoolExecutor(jobs)
     waiting: deque[tuple[Path, Future]] = deque()
@@ -91,7 +92,6 @@ def segment_photos(
             except UserError as error:
                 yield photo, error
                 continue
-            out.mkdir(parents=True, exist_ok=True)
             yield photo, outputs.write(photo, pixels, found, out, kinds)
     finally:
         # Whoever closes the client cancels the requests under way; nobody waits for them here.

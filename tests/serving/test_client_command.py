@@ -1,5 +1,6 @@
 """`cmask client`: a folder of photos through a server, `cmask segment`'s files, and what it refuses."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -180,6 +181,25 @@ def test_wrong_input_is_told_before_any_request(serving, photos, tmp_path, capsy
         ([photos, "--concept", "a\udcff", *out], "expected Unicode text"),
     ]:
         assert reason in failure(capsys, serving, *arguments)
+    assert serving.calls == 0
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_line(serving, photos, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "out"
+    assert "cannot be written" in failure(capsys, serving, photos, "--concept", "red", "--out", out)
+
+
+@pytest.mark.parametrize(
+    "module, kind", [("matplotlib", "overlay"), ("pycocotools", "rle"), ("grpc", "mask")]
+)
+def test_a_package_that_is_not_there_is_named_before_any_request(
+    serving, photos, tmp_path, capsys, monkeypatch, module, kind
+):
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == module else find(name))
+    error = failure(capsys, serving, photos, "--concept", "red", "--write", kind, "--out", tmp_path / "out")
+    assert "pip install" in error and module in error
     assert serving.calls == 0
 
 
