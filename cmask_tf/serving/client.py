@@ -86,7 +86,7 @@ class SegmentClient:
     """A connection to one model of one server; any number of threads may use it.
 
     Args:
-        target: HOST:PORT of the server's gRPC port.
+        target: HOST:PORT of the server's gRPC port, or another of gRPC's names.
         model: the name that it serves the model under.
         deadline: seconds that one call may take, retries and all.
         credentials: `tls(...)`; None for a connection without TLS.
@@ -108,14 +108,18 @@ class SegmentClient:
         if target.startswith(("http:", "https:")):
             raise UserError(f"{target}: expected HOST:PORT of the gRPC port, not a URL")
         self._target, self._model, self._deadline = target, model, deadline
-        retry = {"name": [{}], "retryPolicy": _RETRY}
+        # Of a name with several addresses all are used in turn.
+        service = {
+            "loadBalancingConfig": [{"round_robin": {}}],
+            "methodConfig": [{"name": [{}], "retryPolicy": _RETRY}],
+        }
         options = [
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.max_receive_message_length", max_message_bytes),
             # Without it a request of more than 256 KB, any photo, is never sent again.
             ("grpc.per_rpc_retry_buffer_size", max_message_bytes),
             ("grpc.initial_reconnect_backoff_ms", 300),
-            ("grpc.service_config", json.dumps({"methodConfig": [retry]})),
+            ("grpc.service_config", json.dumps(service)),
         ]
         if credentials is None:
             self._channel = grpc.insecure_channel(target, options)

@@ -127,6 +127,17 @@ def test_a_request_over_the_clients_limit_says_so(serving):
             narrow.segment_encoded([png(scene(100, 100))], [["red"]])
 
 
+def test_servers_of_one_name_are_asked_in_turn(serving):
+    with FakeServing() as other:
+        with SegmentClient(f"ipv4:{serving.target},{other.target}", deadline=20) as both:
+            both.segment_encoded([png(scene())], [["red"]])
+            for _ in range(200):
+                if serving.calls and other.calls:
+                    break
+                both.segment_encoded([png(scene())], [["red"]])
+        assert serving.calls and other.calls
+
+
 def test_an_unknown_model_is_named(serving):
     with SegmentClient(serving.target, "other") as other:
         with pytest.raises(ServerError, match="serves no model 'other'"):

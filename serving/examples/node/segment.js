@@ -14,7 +14,8 @@ const protoLoader = require("@grpc/proto-loader");
 
 const DESCRIPTORS = path.join(__dirname, "../../../cmask_tf/serving/client_messages.binpb");
 const MESSAGE_BYTES = 256 * 1024 * 1024; // gRPC's own limit is 4 MB
-const RETRY = {
+const SERVICE = {
+  loadBalancingConfig: [{ round_robin: {} }],
   methodConfig: [
     {
       name: [{}],
@@ -37,7 +38,7 @@ function connect(server, ca) {
     "grpc.max_send_message_length": MESSAGE_BYTES,
     "grpc.max_receive_message_length": MESSAGE_BYTES,
     "grpc.per_rpc_retry_buffer_size": MESSAGE_BYTES,
-    "grpc.service_config": JSON.stringify(RETRY),
+    "grpc.service_config": JSON.stringify(SERVICE),
   });
 }
 
