@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import grpc
@@ -16,6 +17,8 @@ from pycocotools import mask as rle
 
 from cmask_tf.cli import main
 from cmask_tf.serving import client as clients
+from cmask_tf.serving.client import SegmentClient
+from cmask_tf.serving.client_folder import segment_photos
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,6 +120,19 @@ def test_no_more_requests_than_jobs_are_under_way(photos, tmp_path):
     with FakeServing(delay=0.05) as slow:
         assert run(slow, photos, "--concept", "red", "--jobs", "2", "--out", tmp_path, "--write", "mask") == 0
         assert slow.busiest == 2 and slow.calls == 5
+
+
+def test_no_more_photos_than_jobs_are_in_memory(serving, photos, tmp_path):
+    """What is answered waits for what is being written."""
+    with SegmentClient(serving.target, deadline=20) as client:
+        results = segment_photos(
+            client, sorted(photos.glob("[a-e].*")), ["red"], tmp_path / "out", ["mask"], jobs=2
+        )
+        asked = []
+        for _ in results:
+            time.sleep(0.2)
+            asked.append(serving.calls)
+    assert asked == [1, 3, 4, 5, 5]
 
 
 def test_a_bad_photo_is_told_and_the_others_are_segmented(serving, photos, tmp_path, capsys):

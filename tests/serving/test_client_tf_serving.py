@@ -176,14 +176,15 @@ class Rest(BaseHTTPRequestHandler):
     state, asked = "AVAILABLE", None
 
     def do_GET(self):
-        self.answer(200, {"model_version_status": [{"version": "1", "state": self.state}]})
+        status = {"error_code": "OK", "error_message": "not yet AVAILABLE"}
+        self.answer(200, {"model_version_status": [{"version": "1", "state": self.state, "status": status}]})
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         type(self).asked = self.path, body
         room = body["instances"][0]["concepts"] == ["dress"]
         answer = {"predictions": [{"mask_png_bytes": [{"b64": ""}]}]}
-        self.answer(200 if room else 503, answer if room else {"error": "the queue is full"})
+        self.answer(200 if room else 503, answer)
 
     def answer(self, code, value):
         if not re.fullmatch("/v1/models/default(:predict)?", self.path):
