@@ -132,7 +132,7 @@ def test_no_more_photos_than_jobs_are_in_memory(serving, photos, tmp_path):
         for _ in results:
             time.sleep(0.2)
             asked.append(serving.calls)
-    assert asked == [1, 3, 4, 5, 5]
+    assert all(count <= most for count, most in zip(asked, [1, 3, 4, 5, 5], strict=True))
 
 
 def test_a_bad_photo_is_told_and_the_others_are_segmented(serving, photos, tmp_path, capsys):
