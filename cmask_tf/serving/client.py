@@ -27,8 +27,8 @@ from cmask_tf.serving.client_messages import PREDICT, messages, read, set_string
 SIGNATURE = "segment_encoded"
 MESSAGE_BYTES = 256 << 20  # gRPC's own limit is 4 MB, less than the masks of a large photo
 ATTEMPTS = 5  # gRPC allows no more
-# A full queue, a restart, a lost connection: all UNAVAILABLE, and nothing was computed. gRPC itself waits
-# before each further attempt, twice as long each time, give or take a fifth at random.
+# A full queue, a restart, a lost connection: all UNAVAILABLE, and to ask again does no harm. gRPC itself
+# waits before each further attempt, twice as long each time, give or take a fifth at random.
 _RETRY = {
     "maxAttempts": ATTEMPTS,
     "initialBackoff": "0.3s",
@@ -42,6 +42,8 @@ _OF_THE_REQUEST = (
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.FAILED_PRECONDITION,  # TensorFlow Serving: a batch of rows that could not be joined
+    grpc.StatusCode.INTERNAL,
 )
 
 
@@ -93,7 +95,7 @@ class SegmentClient:
         max_message_bytes: the largest request and the largest answer.
 
     Raises:
-        UserError: the target is a URL.
+        UserError: the target is a URL, or no text.
     """
 
     def __init__(
@@ -107,6 +109,8 @@ class SegmentClient:
     ):
         if target.startswith(("http:", "https:")):
             raise UserError(f"{target}: expected HOST:PORT of the gRPC port, not a URL")
+        if not all(text.isprintable() for text in (target, model)):
+            raise UserError(f"server {target!r}, model {model!r}: expected printable names")
         self._target, self._model, self._deadline = target, model, deadline
         # Of a name with several addresses all are used in turn.
         service = {
@@ -201,7 +205,7 @@ class SegmentClient:
             # TensorFlow Serving fills a batch's shorter rows up and does not cut them again.
             if column.ndim != 2 or len(column) != batch or column.shape[1] < count:
                 raise ServerError(f"{self._where()}: output {name!r} is of shape {list(column.shape)}")
-            columns.append(column.tolist())
+            columns.append(column[:, :count].tolist())
         return [[Answer(*cell) for cell in zip(*row, strict=True)] for row in zip(*columns, strict=True)]
 
     def _where(self) -> str:

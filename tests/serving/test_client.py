@@ -107,6 +107,13 @@ def test_nothing_else_is_tried_again(serving, client, code):
     assert serving.calls == 1
 
 
+@pytest.mark.parametrize("code, kind", [("INTERNAL", Refused), ("PERMISSION_DENIED", ServerError)])
+def test_errors_of_one_request_and_of_the_server_are_told_apart(serving, client, code, kind):
+    serving.fail = [(grpc.StatusCode[code], "no")]
+    with pytest.raises(kind, match=f"{code}: no"):
+        client.segment_encoded([png(scene())], [["red"]])
+
+
 def test_a_call_ends_at_its_deadline(serving):
     serving.delay = 1.0
     with SegmentClient(serving.target, deadline=0.2) as hurried:
@@ -187,9 +194,11 @@ def test_a_port_where_nobody_listens_is_named():
                 lonely.segment_encoded([png(scene())], [["red"]])
 
 
-def test_a_url_is_told_at_once():
+def test_a_url_and_names_that_are_no_text_are_told_at_once():
     with pytest.raises(UserError, match="expected HOST:PORT"):
         SegmentClient("http://127.0.0.1:8501")
+    with pytest.raises(UserError, match="expected printable names"):
+        SegmentClient("127.0.0.1:8500", "a\udcff")
 
 
 def test_an_answer_without_an_output_is_an_error(serving, client, monkeypatch):
