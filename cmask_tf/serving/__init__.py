@@ -1,1 +1,1 @@
-"""The exported model over gRPC and REST: the embedded server and the client."""
+"""Serving an exported model over TensorFlow Serving's gRPC and REST, and the client of such a server."""
