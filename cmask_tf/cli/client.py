@@ -1,0 +1,128 @@
+"""`cmask client`: `cmask segment`, with the model on a server. Needs no TensorFlow and no model here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentTypeError
+from pathlib import Path
+
+from cmask_tf.errors import UserError
+
+
+def add_parser(subparsers) -> None:
+    """Adds `cmask client`."""
+    parser = subparsers.add_parser(
+        "client",
+        help="segment photos on a server",
+        description="Asks TensorFlow Serving or `cmask serve` over gRPC. For photo a.jpg and concept"
+        " 'red hat' writes a.red-hat.png (0/255) and a.overlay.png.",
+    )
+    parser.add_argument("images", nargs="+", metavar="IMAGE", type=Path, help="a photo, or a folder of them")
+    parser.add_argument("--concept", action="append", metavar="NAME", required=True, help="again for more")
+    parser.add_argument(
+        "--server", metavar="HOST:PORT", default="127.0.0.1:8500", help="its gRPC port (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--model-name", metavar="NAME", default="default", help="the served model (default: %(default)s)"
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("."), help="default: here")
+    parser.add_argument(
+        "--write",
+        action="append",
+        choices=("mask", "overlay", "rle"),
+        help="what to write, again for more: 0/255 PNGs, an overlay, COCO's run lengths in a.rle.json"
+        " (default: mask and overlay)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON for machines")
+    parser.add_argument(
+        "--deadline",
+        metavar="SECONDS",
+        type=_positive(float),
+        default=60.0,
+        help="for one photo, retries and all (default: 60)",
+    )
+    parser.add_argument(
+        "--jobs", metavar="N", type=_positive(int), default=4, help="photos at a time (default: 4)"
+    )
+    parser.add_argument(
+        "--tls", action="store_true", help="the server's certificate is from a public authority"
+    )
+    parser.add_argument(
+        "--tls-ca", metavar="FILE", type=Path, help="the authority of the server's certificate"
+    )
+    parser.add_argument("--tls-certificate", metavar="FILE", type=Path, help="the client's own certificate")
+    parser.add_argument("--tls-key", metavar="FILE", type=Path, help="the private key of --tls-certificate")
+
+
+def _positive(kind: type):
+    def number(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = 0
+        if not 0 < value < float("inf"):
+            raise ArgumentTypeError(f"expected a positive number, not {text!r}")
+        return value
+
+    return number
+
+
+def run(args) -> None:
+    """Checks everything that can be checked here, then asks the server photo by photo."""
+    from cmask_tf import outputs
+
+    kinds = args.write or ["mask", "overlay"]
+    _require("grpc", "grpcio", "the client")
+    if "overlay" in kinds:
+        _require("matplotlib", "matplotlib", "--write overlay")
+    if "rle" in kinds:
+        _require("pycocotools", "pycocotools", "--write rle")
+
+    from cmask_tf.serving import client as clients
+    from cmask_tf.serving.client_folder import find_photos
+
+    photos = find_photos(args.images, args.out)
+    outputs.check(photos, args.concept, args.out)
+    secure = args.tls or args.tls_ca or args.tls_certificate or args.tls_key
+    credentials = clients.tls(args.tls_ca, args.tls_certificate, args.tls_key) if secure else None
+    options = {"deadline": args.deadline, "credentials": credentials}
+    with clients.SegmentClient(args.server, args.model_name, **options) as client:
+        _segment(client, photos, args, kinds)
+
+
+def _segment(client, photos: list[Path], args, kinds: list[str]) -> None:
+    from tqdm import tqdm
+
+    from cmask_tf import outputs
+    from cmask_tf.serving.client_folder import segment_photos
+
+    rows, errors = [], []
+    results = segment_photos(client, photos, args.concept, args.out, kinds, args.jobs)
+    quiet = None if len(photos) > 1 else True
+    for photo, found in tqdm(results, "segment", len(photos), unit="photo", disable=quiet, file=sys.stderr):
+        if isinstance(found, UserError):
+            errors.append(found)
+            if len(photos) > 1:
+                tqdm.write(f"cmask: {found}", file=sys.stderr)
+            continue
+        rows += found
+        if not args.json:
+            print(*outputs.lines(photo, found), sep="\n")
+    if args.json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+    if errors:
+        raise (
+            errors[0]
+            if len(photos) == 1
+            else UserError(
+                f"{len(errors)} of {len(photos)} photos were not segmented, the first: {errors[0]}"
+            )
+        )
+
+
+def _require(module: str, package: str, use: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise UserError(f"{use} needs {package}: pip install {package}")
