@@ -89,15 +89,24 @@ def test_curl_tells_an_error_and_writes_nothing(rest, photo, tmp_path, concept, 
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
-def node(*arguments) -> subprocess.CompletedProcess:
-    folder = EXAMPLES / "node"
-    probe = ["node", "-e", "require.resolve('@grpc/grpc-js'); require.resolve('@grpc/proto-loader')"]
-    if not shutil.which("node") or subprocess.run(probe, cwd=folder, capture_output=True).returncode:
-        pytest.skip("no node with the example's packages; run npm install in serving/examples/node")
-    return subprocess.run(["node", folder / "segment.js", *arguments], capture_output=True, text=True)
+@pytest.fixture(scope="module")
+def node(tmp_path_factory):
+    """The example as its users have it: a copy beside its packages from the registry."""
+    root = tmp_path_factory.mktemp("repository")
+    folder = root / EXAMPLES.relative_to(EXAMPLES.parents[1]) / "node"
+    (root / "cmask_tf").symlink_to(EXAMPLES.parents[1] / "cmask_tf")
+    shutil.copytree(EXAMPLES / "node", folder, ignore=shutil.ignore_patterns("node_modules"))
+    install = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    if not shutil.which("npm") or subprocess.run(install, cwd=folder, capture_output=True).returncode:
+        pytest.skip("no node with the example's packages: npm ci does not work here")
+
+    def run(*arguments) -> subprocess.CompletedProcess:
+        return subprocess.run(["node", folder / "segment.js", *arguments], capture_output=True, text=True)
+
+    return run
 
 
-def test_node_writes_the_masks_of_concepts(photo, tmp_path):
+def test_node_writes_the_masks_of_concepts(node, photo, tmp_path):
     with FakeServing() as server:
         done = node("--server", server.target, "--out", tmp_path / "out", photo, "red", "blue")
     assert (done.returncode, done.stderr) == (0, "")
@@ -106,7 +115,7 @@ def test_node_writes_the_masks_of_concepts(photo, tmp_path):
             np.testing.assert_array_equal(np.asarray(mask), scene()[..., CHANNELS[name]])
 
 
-def test_node_tells_an_unknown_concept_in_one_line(photo, tmp_path):
+def test_node_tells_an_unknown_concept_in_one_line(node, photo, tmp_path):
     with FakeServing() as server:
         done = node("--server", server.target, "--out", tmp_path / "out", photo, "hat")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
