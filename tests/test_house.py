@@ -21,6 +21,7 @@ FLOORS = [
     ("training",),
     ("segmenter",),
     ("evaluation",),
+    ("export",),
     ("cli",),
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
