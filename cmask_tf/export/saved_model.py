@@ -1,4 +1,4 @@
-"""`cmask export`: a model directory becomes the next version of a served model, whole and tried, or not at all.
+"""`cmask export`: a model directory becomes the next version of a served model, whole and tried, or nothing.
 
     BASE/N/saved_model.pb  variables/
     BASE/N/assets.extra/provenance.json  checksums.json  tf_serving_warmup_requests

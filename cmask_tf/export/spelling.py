@@ -9,6 +9,7 @@ place in the word).
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import unicodedata
@@ -49,6 +50,7 @@ class SpellingTable(tf.Module):
         return tf.strings.strip(tf.strings.regex_replace(joined, " +", " "))
 
 
+@functools.cache
 def character_table() -> dict[str, str]:
     """What becomes of each character that `text.fold` or the decomposition changes."""
     characters = (chr(code) for code in range(sys.maxunicode + 1) if code not in _SURROGATES)

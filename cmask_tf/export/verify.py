@@ -70,19 +70,24 @@ def verify(directory: Path, segmenter: ConceptSegmenter, float16: bool) -> Agree
     expected = segmenter.segment([*words, vectors[-1]], features)
     maps = segmenter.attention(words[:1], features)
     found = _agreement(answers, expected, maps)
-    allowed = ROUNDED if float16 else EXACT
+    check(found, ROUNDED if float16 else EXACT, directory.parent)
+    return found
+
+
+def check(found: Agreement, allowed: Agreement, base: Path) -> None:
+    """Raises a UserError that names `base` where the agreement is not as good as allowed, or no number."""
     for name in ("mask", "score", "attention"):
-        if not getattr(found, name) <= getattr(allowed, name):  # not <=: also when it is no number
+        difference, most = getattr(found, name), getattr(allowed, name)
+        if not difference <= most:
             raise UserError(
-                f"{directory.parent}: nothing was published: read again, the graph's {name} differs from the "
-                f"model's by {getattr(found, name):.2g}, allowed is {getattr(allowed, name):.2g}"
+                f"{base}: nothing was published: read again, the graph's {name} differs from the model's by "
+                f"{difference:.2g}, allowed is {most:.2g}"
             )
     if not found.iou >= allowed.iou:
         raise UserError(
-            f"{directory.parent}: nothing was published: read again, the graph's masks have IoU "
-            f"{found.iou:.3f} with the model's, expected at least {allowed.iou}"
+            f"{base}: nothing was published: read again, the graph's masks have IoU {found.iou:.3f} with the "
+            f"model's, expected at least {allowed.iou}"
         )
-    return found
 
 
 def _outside(vectors: np.ndarray) -> np.ndarray:
