@@ -22,6 +22,7 @@ CPU = "/CPU:0"  # bytes and strings stay there whatever the machine has
 # Of zlib: for 8-bit masks a better one is several times slower and hardly smaller.
 _PNG_COMPRESSION = 1
 Outputs = dict[str, tf.Tensor]
+Parameters = dict[str, tf.Tensor]  # of concepts, from the model's `resolve`
 
 
 class ServingGraph:
@@ -51,13 +52,16 @@ class ServingGraph:
         with tf.control_dependencies([tf.debugging.Assert(size <= MAX_MASK_BYTES, [message, size])]):
             vectors, usable = check_vectors(tf.reshape(word_vectors, [-1, self._dim]))
 
+        def resolve(pairs: tf.Tensor) -> Parameters:
+            return self._model.resolve(tf.gather(vectors, pairs))
+
         def full_size(probabilities: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
             return geometry.resize_maps(probabilities[..., tf.newaxis], side[0], side[1])[..., 0]
 
         rows = tf.repeat(tf.range(batch), count)
         wanted = tf.cast(tf.where(usable)[:, 0], tf.int32)
         masks, scores = self._decode(
-            self._model.encode(image), vectors, rows, wanted, full_size, tf.float32, side
+            self._model.encode(image), resolve, rows, wanted, full_size, tf.float32, side
         )
         verdict = _verdict(tf.reshape(scores, [batch, count]), tf.reshape(usable, [batch, count]))
         return {"mask": tf.reshape(masks, shape), **verdict}
@@ -77,15 +81,17 @@ class ServingGraph:
             wanted = tf.cast(tf.where(tf.reshape(usable, [-1]))[:, 0], tf.int32)
             sides = tf.boolean_mask(sides, asked)
             squares = {name: tf.boolean_mask(value, asked) for name, value in squares.items()}
-        entries = tf.maximum(tf.reshape(entries, [-1]), 0)
+            entries = tf.reshape(entries, [-1])
+
+        def resolve(pairs: tf.Tensor) -> Parameters:
+            return self._model.resolve_entries(tf.gather(entries, pairs))
 
         def draw(probabilities: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
             return draw_png(probabilities, tf.gather(sides, rows))
 
         def answer() -> tuple[tf.Tensor, tf.Tensor]:
-            vectors = tf.cast(tf.gather(self._model.words, entries), tf.float32)
             features = self._model.encode_squares(squares)
-            return self._decode(features, vectors, rows, wanted, draw, tf.string, [])
+            return self._decode(features, resolve, rows, wanted, draw, tf.string, [])
 
         def nothing() -> tuple[tf.Tensor, tf.Tensor]:
             return tf.fill(tf.shape(rows), ""), tf.zeros(tf.shape(rows))
@@ -110,7 +116,7 @@ class ServingGraph:
     def _decode(
         self,
         features: dict[str, tf.Tensor],
-        vectors: tf.Tensor,
+        resolve: Callable[[tf.Tensor], Parameters],
         rows: tf.Tensor,
         wanted: tf.Tensor,
         draw: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
@@ -121,7 +127,7 @@ class ServingGraph:
 
         Args:
             features: of the images.
-            vectors: float32 [N, D].
+            resolve: (pairs int32 [n]) -> what the model must know of their concepts.
             rows: int32 [N], the image of each pair.
             wanted: int32 [M], the pairs that are worked out.
             draw: (probabilities float32 [n, S, S], rows int32 [n]) -> [n, ...], what a mask becomes.
@@ -142,8 +148,7 @@ class ServingGraph:
             stop = tf.minimum(start + CHUNK, last)
             pairs = wanted[start:stop]
             images = tf.gather(rows, pairs)
-            parameters = self._model.resolve(tf.gather(vectors, pairs))
-            probabilities, score, _ = self._model.decode(features, parameters, images)
+            probabilities, score, _ = self._model.decode(features, resolve(pairs), images)
             return stop, _put(masks, draw(probabilities, images), pairs), _put(scores, score, pairs)
 
         _, masks, scores = tf.while_loop(

@@ -8,17 +8,12 @@ from __future__ import annotations
 import keras
 
 
-@keras.saving.register_keras_serializable("cmask_tf")
 class HalfStorage(keras.DTypePolicy):
     """Layers compute in float32 on float16 variables."""
 
     def __init__(self) -> None:
         super().__init__("float32")
         self._variable_dtype = "float16"
-
-    def get_config(self) -> dict:
-        """Nothing to configure."""
-        return {}
 
 
 def halved(network: keras.Model) -> keras.Model:
@@ -27,13 +22,13 @@ def halved(network: keras.Model) -> keras.Model:
     Batch normalizations keep float32: a variance may be larger or smaller than half precision knows.
     """
 
-    def clone(layer: keras.Layer) -> keras.Layer:
+    def clone(layer: keras.Operation) -> keras.Operation:
         if isinstance(layer, keras.Model):
             return halved(layer)
-        config = layer.get_config()
-        if not isinstance(layer, (keras.layers.BatchNormalization, keras.layers.InputLayer)):
-            config["dtype"] = HalfStorage()
-        return type(layer).from_config(config)
+        half = isinstance(layer, keras.Layer) and layer.weights
+        half = half and not isinstance(layer, keras.layers.BatchNormalization)
+        precision = {"dtype": HalfStorage()} if half else {}
+        return type(layer).from_config({**layer.get_config(), **precision})
 
     copy = keras.models.clone_model(network, clone_function=clone)
     copy.set_weights(network.get_weights())

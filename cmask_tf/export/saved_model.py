@@ -27,6 +27,7 @@ from cmask_tf.export.graph import ServingGraph
 from cmask_tf.export.halves import halved
 from cmask_tf.export.signatures import SIGNATURES
 from cmask_tf.models.combined import ConceptMaskModel
+from cmask_tf.models.folding import folded
 from cmask_tf.models.mixing import ConceptTable
 from cmask_tf.segmenter import ConceptSegmenter
 
@@ -66,7 +67,7 @@ def export(model: str | Path, base: str | Path, float16: bool = False) -> Export
     partial = _beside(base)
     try:
         with tqdm(total=4, desc="export", delay=2) as progress:
-            served = _in_halves(model) if float16 else segmenter.model
+            served = in_halves(model) if float16 else segmenter.model
             write(ServingGraph(served, segmenter.vocabulary), segmenter.vocabulary.dim, partial)
             progress.update()
             agreement = verify.verify(partial, segmenter, float16)
@@ -143,17 +144,19 @@ def _beside(base: Path) -> Path:
     return partial
 
 
-def _in_halves(model: Path) -> ConceptMaskModel:
+def in_halves(model: Path) -> ConceptMaskModel:
+    """The model of a model directory with networks and tables in half precision."""
     parts = model_directory.load_parts(model)
-    # The refinement network is not kept as it is: tables are made from it.
-    parts = {name: part if name == "refinement" else halved(part) for name, part in parts.items()}
+    # Rounded after folding: a batch normalization's numbers may be too large or small for half precision.
+    # Of the refinement network no weight is kept as it is: tables are made from it.
+    parts = {name: part if name == "refinement" else halved(folded(part)) for name, part in parts.items()}
     table = ConceptTable.build(
         model_directory.load_vocabulary(model),
         model_directory.load_concepts(model),
         model_directory.load_json(model / "mixing.json"),
         model_directory.load_json(model / "thresholds.json"),
     )
-    return ConceptMaskModel(model_directory.load_config(model), parts, table)
+    return ConceptMaskModel(model_directory.load_config(model), parts, table, tables="float16")
 
 
 def _size(side: str | int, dim: int) -> int | None:

@@ -34,6 +34,8 @@ def folded(network: keras.Model) -> keras.Model:
         # Weights are set below: no random numbers are drawn for them.
         settings |= {name: "zeros" for name in settings if name.endswith("_initializer")}
         settings |= {"use_bias": True} if layer.name in pairs else {}
+        # As an object: a config keeps no more of a precision than its name.
+        settings |= {"dtype": layer.dtype_policy} if isinstance(layer, keras.Layer) else {}
         return type(layer).from_config(settings)
 
     def call(layer: keras.Layer, *args, **kwargs):

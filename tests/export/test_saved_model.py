@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,9 +13,10 @@ from segmenter_fixture import photo
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from cmask_tf import cli
+from cmask_tf import cli, model_directory
 from cmask_tf.errors import UserError
 from cmask_tf.export import extra, halves, saved_model, verify, warm_up
+from cmask_tf.export.graph import ServingGraph
 from cmask_tf.export.signatures import SIGNATURES
 from cmask_tf.models.weights import checksum
 
@@ -141,22 +143,22 @@ def test_a_number_that_another_export_took_meanwhile_is_left_to_it(monkeypatch, 
     assert (tmp_path / "1" / "saved_model.pb").exists()
 
 
-def test_files_that_answer_otherwise_are_not_published(copied, monkeypatch, model, tmp_path, capsys):
-    """Here the model is another one than the files'; a fresh process reads the files."""
-    from cmask_tf.segmenter import ConceptSegmenter
+def test_files_that_answer_otherwise_are_not_published(copied, served, monkeypatch, model, tmp_path, capsys):
+    def answer(directory, requests):
+        answers = {}
+        for name, inputs in requests.items():
+            outputs = served[name](**{key: tf.constant(value) for key, value in inputs.items()})
+            answers[name] = {key: value.numpy() for key, value in outputs.items()}
+        answers["segment_concepts"]["mask"][0, 3, :9] += 0.1
+        return answers
 
-    load = ConceptSegmenter.load.__func__
-
-    def other(cls, path):
-        segmenter = load(cls, path)
-        for weight in segmenter.model.segmentation_decoder.weights:
-            weight.assign(weight + 0.1)
-        return segmenter
-
-    monkeypatch.setattr(ConceptSegmenter, "load", classmethod(other))
+    monkeypatch.setattr(verify, "_ask_fresh_process", answer)
     assert cli.main(["export", "--model", str(model), "--out", str(tmp_path / "base")]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "nothing was published: read again, the graph's mask differs from the model's by" in error
+    assert error == (
+        f"cmask: error: {tmp_path / 'base'}: nothing was published: read again, the graph's mask differs "
+        "from the model's by 0.1, allowed is 0.001"
+    )
     assert list((tmp_path / "base").iterdir()) == []
 
 
@@ -180,11 +182,30 @@ def test_what_is_no_number_never_agrees(field):
         verify.check(bad, verify.EXACT, Path("base/x"))
 
 
+def test_float16_halves_the_weights_on_the_disk(exported, model, tmp_path):
+    """Of the smallest system, whose biases and small tables weigh more than a real one's."""
+    graph = ServingGraph(saved_model.in_halves(model), model_directory.load_vocabulary(model))
+    saved_model.write(graph, 3, tmp_path / "half")
+    held, in_float32 = saved_model.weights_bytes(tmp_path / "half")
+    assert held < 0.56 * in_float32
+    assert in_float32 == pytest.approx(exported.float32_bytes, rel=0.01)
+    data = "variables/variables.data-00000-of-00001"
+    sizes = [(directory / data).stat().st_size for directory in (tmp_path / "half", exported.directory)]
+    assert sizes[0] < 0.6 * sizes[1]
+    assert operations(tmp_path / "half") <= set(ALLOWED_OPS.read_text().split())
+    half, full = (tf.saved_model.load(str(d)) for d in (tmp_path / "half", exported.directory))
+    request = {"image": tf.constant(photo()[None]), "word_vector": tf.constant([[1.0, -2.0, 0.5]])}
+    outputs = [loaded.signatures["serving_default"](**request) for loaded in (half, full)]
+    np.testing.assert_allclose(outputs[0]["mask"], outputs[1]["mask"], atol=0.02)
+    assert not np.array_equal(outputs[0]["mask"], outputs[1]["mask"])
+
+
 def test_halved_networks_take_half_the_room_and_compute_in_float32(segmenter, served):
     network = segmenter.model.segmentation_encoder
     half = halves.halved(network)
     image = photo(64, 64)[None].astype(np.float32)
-    dtypes = {weight.dtype for layer in half.layers for weight in layer.weights if "conv" in layer.name}
+    norms = keras.layers.BatchNormalization
+    dtypes = {w.dtype for layer in half.layers for w in layer.weights if not isinstance(layer, norms)}
     assert dtypes == {"float16"}
     for name, output in half(image).items():
         assert output.dtype == tf.float32
