@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from matplotlib import cbook
 from segmenter_fixture import photo
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
@@ -20,6 +21,7 @@ from cmask_tf.export.graph import ServingGraph
 from cmask_tf.export.signatures import SIGNATURES
 from cmask_tf.models.weights import checksum
 
+FILES = Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)).parent
 ALLOWED_OPS = Path(__file__).with_name("allowed_ops.txt")
 
 
@@ -113,6 +115,24 @@ def test_the_warm_up_runs_every_signature_at_every_size(exported, served):
     assert sorted(seen) == sorted(expected)
 
 
+def test_a_session_runs_it_as_tensorflow_serving_does(exported, served):
+    """The real server knows no Python and no eager execution: it loads the graph into a session."""
+    inputs = {
+        "image_bytes": [(FILES / "grace_hopper.jpg").read_bytes(), b"no image"],
+        "concepts": [["dress", "", "Red-Hats"], ["bag", "nothing", ""]],
+    }
+    expected = served["segment_encoded"](**{key: tf.constant(value) for key, value in inputs.items()})
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        graph = tf.compat.v1.saved_model.load(session, ["serve"], str(exported.directory))
+        signature = graph.signature_def["segment_encoded"]
+        outputs = {name: tensor.name for name, tensor in signature.outputs.items()}
+        feed = {signature.inputs[name].name: value for name, value in inputs.items()}
+        found = session.run(outputs, feed)
+    for name, value in expected.items():
+        assert found[name].tolist() == value.numpy().tolist(), name
+    assert [[len(png) > 0 for png in row] for row in found["mask_png_bytes"]] == [[1, 0, 1], [0, 0, 0]]
+
+
 @pytest.fixture
 def copied(monkeypatch, exported):
     """Exports that take the files of the one that is there already instead of tracing the graph anew."""
@@ -203,7 +223,7 @@ def test_float16_halves_the_weights_on_the_disk(exported, model, tmp_path):
 def test_halved_networks_take_half_the_room_and_compute_in_float32(segmenter, served):
     network = segmenter.model.segmentation_encoder
     half = halves.halved(network)
-    image = photo(64, 64)[None].astype(np.float32)
+    image = photo(65, 65)[None, :64, :64].astype(np.float32)
     norms = keras.layers.BatchNormalization
     dtypes = {w.dtype for layer in half.layers for w in layer.weights if not isinstance(layer, norms)}
     assert dtypes == {"float16"}
