@@ -77,8 +77,8 @@ def export(model: str | Path, base: str | Path, float16: bool = False) -> Export
             extra.write(partial, model, float16)
             directory = publish(partial, base)
             progress.update()
-    except OSError as error:
-        raise UserError(f"{base}: {error.strerror or error}") from None
+    except (OSError, tf.errors.OpError) as error:  # a full disk is the one or the other
+        raise UserError(f"{base}: nothing was published ({' '.join(str(error).split())})") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Exported(directory, *weights_bytes(directory), agreement)

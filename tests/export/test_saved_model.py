@@ -189,6 +189,20 @@ def test_files_that_cannot_be_read_are_not_published(monkeypatch, model, tmp_pat
     assert list((tmp_path / "base").iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", [OSError, lambda text: tf.errors.ResourceExhaustedError(None, None, text)])
+def test_a_full_disk_is_told_and_leaves_nothing(kind, monkeypatch, model, tmp_path, capsys):
+    def fill_up(graph, dim, directory):
+        (directory / "saved_model.pb").touch()
+        raise kind("No space left on device")
+
+    monkeypatch.setattr(saved_model, "write", fill_up)
+    base = tmp_path / "base"
+    assert cli.main(["export", "--model", str(model), "--out", str(base)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == f"cmask: error: {base}: nothing was published (No space left on device)"
+    assert list(base.iterdir()) == []
+
+
 def test_a_base_that_is_a_file_is_told(model, tmp_path, capsys):
     (tmp_path / "base").touch()
     assert cli.main(["export", "--model", str(model), "--out", str(tmp_path / "base")]) == 2
