@@ -45,6 +45,7 @@ class ServingGraph:
 
     def segment_concepts(self, image: tf.Tensor, word_vectors: tf.Tensor) -> Outputs:
         """K concepts an image; word vectors float32 [B, K, D]."""
+        _check_batch(image, word_vectors)
         batch, count = tf.shape(word_vectors)[0], tf.shape(word_vectors)[1]
         side = tf.shape(image)[1:3]
         shape = tf.concat([[batch, count], side], 0)
@@ -69,6 +70,7 @@ class ServingGraph:
 
     def segment_encoded(self, image_bytes: tf.Tensor, concepts: tf.Tensor) -> Outputs:
         """K names an image, both as strings; "" is padding."""
+        _check_batch(image_bytes, concepts)
         with tf.device(CPU):
             squares, sides = photos.decode(image_bytes, sorted({*self._model.sizes, self._model.size}))
             entries = self.names.find(concepts)
@@ -104,6 +106,7 @@ class ServingGraph:
 
     def attention(self, image: tf.Tensor, word_vector: tf.Tensor) -> Outputs:
         """The maps given to the segmentation network, before min-max, and Eqn. 1's, at both scales."""
+        _check_batch(image, word_vector)
         vectors, usable = check_vectors(word_vector)
         rows = tf.range(tf.shape(vectors)[0])
         found = self._model.attention(self._model.encode(image), self._model.resolve(vectors), rows)
@@ -194,6 +197,11 @@ def draw_png(probabilities: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
     return tf.map_fn(
         draw, (probabilities, sides), fn_output_signature=kind, parallel_iterations=_DRAWN_AT_ONCE
     )
+
+
+def _check_batch(images: tf.Tensor, concepts: tf.Tensor) -> None:
+    sizes = tf.shape(images)[0], tf.shape(concepts)[0]
+    tf.debugging.Assert(sizes[0] == sizes[1], ["expected one row of concepts for each image, not", *sizes])
 
 
 def _verdict(scores: tf.Tensor, usable: tf.Tensor) -> Outputs:

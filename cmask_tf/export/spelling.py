@@ -66,6 +66,8 @@ def keys(vocabulary: Vocabulary) -> dict[str, int]:
     for spelling, entry in vocabulary.spellings().items():
         if spelling == fold(spelling):
             table.setdefault(re.sub(" +", " ", _decompose(spelling)).strip(), entry)
+    for nothing in ("", _WRITTEN):  # a tag of hyphens alone folds to what pads a request
+        table.pop(nothing, None)
     return table
 
 

@@ -73,19 +73,20 @@ def test_attention_is_the_segmenters_at_the_finer_grid(served, segmenter, vector
 
 
 def test_encoded_images_of_mixed_sizes_with_several_concepts_each(served, segmenter, expected):
-    outputs = ask(served, [png(PHOTO), png(OTHER)], [["dress", "Red-Hats", "cape"], ["purse", "", "hair"]])
+    first, second = ["dress", "Red-Hats", "", "cape"], ["purse", "", "hair", ""]
+    outputs = ask(served, [png(PHOTO), png(OTHER)], [first, second])
     other = segmenter.segment(["bag", "hair"], segmenter.encode(OTHER))
-    wanted = {(0, 0): 0, (0, 1): 2, (0, 2): 6}
-    for cell, place in wanted.items():
-        drawn = mask(outputs["mask_png_bytes"][cell])
-        assert np.abs(drawn - 255 * expected.masks[place]).max() < 0.51
-        assert outputs["score"][cell] == pytest.approx(expected.scores[place], abs=1e-4)
-    for column, place in ((0, 0), (2, 1)):
-        drawn = mask(outputs["mask_png_bytes"][1, column])
-        assert drawn.shape == OTHER.shape[:2]
-        assert np.abs(drawn - 255 * other.masks[place]).max() < 0.51
-    assert outputs["known"].tolist() == [[True] * 3, [True, False, True]]
-    assert (outputs["mask_png_bytes"][1, 1], outputs["score"][1, 1]) == (b"", 0)
+    wanted = {(0, 0): (expected, 0), (0, 1): (expected, 2), (0, 3): (expected, 6)}
+    wanted |= {(1, 0): (other, 0), (1, 2): (other, 1)}
+    for cell in np.ndindex(2, 4):
+        drawn, score = outputs["mask_png_bytes"][cell], outputs["score"][cell]
+        assert outputs["known"][cell] == (cell in wanted)
+        if cell not in wanted:
+            assert (drawn, score) == (b"", 0)
+            continue
+        result, place = wanted[cell]
+        assert np.abs(mask(drawn) - 255 * result.masks[place]).max() < 0.51
+        assert score == pytest.approx(result.scores[place], abs=1e-4)
 
 
 def test_a_bad_image_and_an_unknown_name_spoil_their_own_cells(served):
@@ -149,6 +150,26 @@ def test_no_concept_gives_no_mask(served, vectors):
     outputs = served["segment_concepts"](image=PHOTO[None], word_vectors=vectors[None, :0])
     assert outputs["mask"].shape == (1, 0, 60, 45)
     assert outputs["score"].shape == (1, 0)
+
+
+def test_concepts_of_more_or_fewer_images_are_refused(served, vectors):
+    images, one = np.stack([PHOTO, PHOTO]), PHOTO[None]
+    calls = {
+        "serving_default": (
+            {"image": images, "word_vector": vectors[:1]},
+            {"image": one, "word_vector": vectors},
+        ),
+        "attention": ({"image": images, "word_vector": vectors[:1]}, {"image": one, "word_vector": vectors}),
+        "segment_concepts": ({"image": images, "word_vectors": vectors[None, :2]},),
+        "segment_encoded": (
+            {"image_bytes": [png(PHOTO)], "concepts": [["dress"], ["hair"]]},
+            {"image_bytes": [png(PHOTO), b""], "concepts": [["dress"]]},
+        ),
+    }
+    for name, requests in calls.items():
+        for request in requests:
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                served[name](**{key: tf.constant(value) for key, value in request.items()})
 
 
 def test_masks_that_no_message_holds_are_refused_before_any_work(served, vectors):

@@ -127,6 +127,12 @@ def test_both_small_sigmas_are_one_letter():
 def test_a_vocabulary_that_tells_cases_apart_keeps_them_apart():
     vocabulary = make(["Turkey", "turkey", "US", "us", "Polish  work", "nut"], folded=False)
     table = spelling.SpellingTable(vocabulary)
-    names = ["Turkey", "turkey", "TURKEY", " US ", "us", "Us", "Polish  work", "polish work", "NUTS"]
+    names = ["Turkey", "turkey", "TURKEY", "Nut", " US ", "us", "Us", "Polish  work", "polish work", "NUTS"]
     assert found(table, names) == expected(vocabulary, names)
     assert found(table, names)[:2] == [0, 1]
+
+
+def test_padding_is_never_a_concept():
+    vocabulary = make(["--", "hat"], folded=False)
+    assert vocabulary.find("") == 0  # in Python nothing pads
+    assert found(spelling.SpellingTable(vocabulary), ["", " ", "--", "hat"]) == [-1, -1, 0, 1]
