@@ -49,8 +49,8 @@ def main() -> None:
     work = Path(tempfile.mkdtemp(prefix="paper-graph-", dir=args.work))
     try:
         counts = apart(export_all, sizes, args.photo, work)
-        memory = {name: apart(memory_of, work / name, sizes, args.photo) for name in (None, *GRAPHS[:3])}
-        agreement, times = apart(compare, sizes, args.photo, work, args.rounds)
+        memory = {name: apart(memory_of, work, name) for name in ("", *GRAPHS[:3])}
+        agreement, times = apart(compare, work, args.rounds)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print(report(counts, memory, agreement, times))
@@ -66,7 +66,11 @@ def apart(function: Callable, *given):
 
 
 def export_all(sizes, photo: str | None, work: Path) -> dict[str, float]:
-    """Writes a SavedModel of each graph; the multiplications and additions of both kinds, twice per pair."""
+    """Writes a SavedModel of each graph, its attention maps, and the photo and words that all are asked.
+
+    Returns:
+        By graph the floating point operations of a photo and a word.
+    """
     import scaled_model
     from graph_forms import Literal, Ours, attention_maps, export, operations
 
@@ -75,8 +79,10 @@ def export_all(sizes, photo: str | None, work: Path) -> dict[str, float]:
     from cmask_tf.models.precision import precision
 
     settings, counts = sizes.settings, {}
-    image, words = asked(sizes, photo)
+    image = scaled_model.read_photo(photo)
     parts, table = scaled_model.make(sizes, image, seed=0)
+    words = asked(sizes, table.vectors)
+    np.savez(work / "asked.npz", image=image, words=words)
 
     def write(name: str, graph: Literal | Ours) -> None:
         counts[name] = operations(graph)
@@ -92,43 +98,40 @@ def export_all(sizes, photo: str | None, work: Path) -> dict[str, float]:
     return counts
 
 
-# --- what runs in a process of its own ---
-
-
-def memory_of(path: Path | None, sizes, photo: str | None) -> dict[str, float]:
-    """GiB of a process that loads a SavedModel and answers three times: at most, and at the end.
-
-    Without a path, of a process that has imported TensorFlow and read the photo.
-    """
-    import tensorflow as tf
-
-    image, words = asked(sizes, photo)
-    disk = 0.0
-    if path is not None and path.is_dir():
-        graph = tf.saved_model.load(path)
-        for _ in range(3):
-            graph.segment(image=image, word_vector=words[:1])
-        disk = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    found = {name: int(lines[name].split()[0]) / 2**20 for name in ("VmHWM", "VmRSS")}
-    return {**found, "disk": disk / 2**30}
-
-
-def asked(sizes, photo: str | None) -> tuple:
-    """The photo uint8 [1, H, W, 3] and eight words [8, D]: of all three paths of the paper's mixing (4.4).
+def asked(sizes, vectors: np.ndarray) -> np.ndarray:
+    """Eight words float32 [8, D], on all three paths of the paper's mixing (4.4).
 
     Three concepts with boxes, three with tags alone, and two words outside the vocabulary.
     """
     import scaled_model
+
+    inside = [0, 1, sizes.boxed - 1, sizes.boxed, sizes.boxed + 1, sizes.concepts - 1]
+    return np.concatenate([vectors[inside], scaled_model.outside_words(sizes, 2)])
+
+
+# --- what runs in a process of its own ---
+
+
+def memory_of(work: Path, name: str) -> dict[str, float]:
+    """GiB of a process that loads a SavedModel and answers three times: at most, and at the end.
+
+    Without a name, of a process that has imported TensorFlow and read the photo.
+    """
     import tensorflow as tf
 
-    words = np.random.default_rng(0).standard_normal((sizes.concepts, sizes.dim), np.float32)  # the table's
-    inside = [0, 1, sizes.boxed - 1, sizes.boxed, sizes.boxed + 1, sizes.concepts - 1]
-    words = np.concatenate([words[inside], scaled_model.outside_words(sizes, 2)])
-    return tf.constant(scaled_model.read_photo(photo)), tf.constant(words)
+    asked, disk = np.load(work / "asked.npz"), 0.0
+    image, word = tf.constant(asked["image"]), tf.constant(asked["words"][:1])
+    if name:
+        graph = tf.saved_model.load(work / name)
+        for _ in range(3):
+            graph.segment(image=image, word_vector=word)
+        disk = sum(f.stat().st_size for f in (work / name).rglob("*") if f.is_file())
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    found = {key: int(lines[key].split()[0]) / 2**20 for key in ("VmHWM", "VmRSS")}
+    return {**found, "disk": disk / 2**30}
 
 
-def compare(sizes, photo: str | None, work: Path, rounds: int) -> tuple[dict, dict]:
+def compare(work: Path, rounds: int) -> tuple[dict, dict]:
     """How far each graph is from the literal one, and the seconds of a call, graph by graph in turns.
 
     Returns:
@@ -140,7 +143,8 @@ def compare(sizes, photo: str | None, work: Path, rounds: int) -> tuple[dict, di
     import tensorflow as tf
 
     graphs = {name: tf.saved_model.load(work / name) for name in GRAPHS}
-    image, words = asked(sizes, photo)
+    given = np.load(work / "asked.npz")
+    image, words = (tf.constant(given[name]) for name in ("image", "words"))
     answers = {}
     for name, graph in graphs.items():
         found = [graph.segment(image=image, word_vector=w) for w in tf.split(words, len(words))]

@@ -41,16 +41,15 @@ def exported(tmp_path_factory):
     import paper_graph
 
     work = tmp_path_factory.mktemp("graphs")
-    sizes = tiny()
-    return sizes, work, paper_graph.export_all(sizes, None, work)
+    return work, paper_graph.export_all(tiny(), None, work)
 
 
 def test_the_literal_graph_and_ours_are_equal(exported):
     import paper_graph
 
-    sizes, work, counts = exported
+    work, counts = exported
     assert counts["literal"] > counts["ours"] > 0
-    agreement, times = paper_graph.compare(sizes, None, work, rounds=1)
+    agreement, times = paper_graph.compare(work, rounds=1)
     assert min(one["span"] for one in agreement.values()) > 0.5
     assert agreement["ours"]["apart"] < 1e-4
     assert agreement["ours"]["attention"] < 1e-4
@@ -63,8 +62,8 @@ def test_the_literal_graph_and_ours_are_equal(exported):
 def test_memory_is_read_of_a_process_that_answers(exported):
     import paper_graph
 
-    sizes, work, _ = exported
-    found = paper_graph.memory_of(work / "ours", sizes, None)
+    found = paper_graph.memory_of(exported[0], "ours")
+    assert paper_graph.memory_of(exported[0], "")["disk"] == 0
     assert 0.1 < found["VmRSS"] <= found["VmHWM"]
     assert found["disk"] > 0
 
@@ -81,7 +80,7 @@ def test_the_report_of_given_figures():
     }
     times |= {"matmul": [1.0] * 3, "matmul bfloat16": [0.5] * 3}
     memory = {
-        None: {"VmHWM": 0.5, "VmRSS": 0.5, "disk": 0.0},
+        "": {"VmHWM": 0.5, "VmRSS": 0.5, "disk": 0.0},
         "literal": {"VmHWM": 3.0, "VmRSS": 2.0, "disk": 1.0},
         "ours": {"VmHWM": 2.0, "VmRSS": 1.0, "disk": 0.5},
     }
