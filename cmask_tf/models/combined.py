@@ -178,7 +178,7 @@ class ConceptMaskModel(tf.Module):
         """Of unit vectors [K, D] with the table's rows: [K, V']. One in half precision is read in pieces."""
         if self.words.dtype == tf.float32:
             return tf.matmul(given, self.words, transpose_b=True)
-        count = len(self.words)
+        count = self.words.shape[0]
         piece = min(_ROWS, count)
 
         def products(start: tf.Tensor) -> tf.Tensor:
@@ -186,8 +186,10 @@ class ConceptMaskModel(tf.Module):
             return tf.matmul(rows, given, transpose_b=True)  # [piece, K]
 
         # The last piece begins early enough to be as long as the others.
-        starts = tf.constant([*range(0, count - piece, piece), count - piece])
-        found = tf.map_fn(products, starts, fn_output_signature=tf.float32, parallel_iterations=1)
+        starts = [*range(0, count - piece, piece), count - piece]
+        found = tf.map_fn(
+            products, tf.constant(starts), fn_output_signature=tf.float32, parallel_iterations=1
+        )
         overlap = len(starts) * piece - count
         early = tf.reshape(found[:-1], [count - piece + overlap, tf.shape(given)[0]])
         return tf.transpose(tf.concat([early, found[-1, overlap:]], axis=0))
