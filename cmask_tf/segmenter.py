@@ -107,6 +107,11 @@ class ConceptSegmenter:
             max_mask_bytes,
         )
 
+    @property
+    def model(self) -> ConceptMaskModel:
+        """The networks and tables behind the segmenter."""
+        return self._model
+
     def encode(self, image: np.ndarray) -> Features:
         """Encodes a photo; the segmenter keeps nothing of it.
 

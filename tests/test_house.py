@@ -22,6 +22,7 @@ FLOORS = [
     ("training",),
     ("segmenter",),
     ("evaluation",),
+    ("export",),
     ("serving",),
     ("cli",),
 ]

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from cmask_tf.errors import UserError
 
-COMMANDS = ("segment", "client", "concepts", "vocabulary", "data", "train", "evaluate")
+COMMANDS = ("segment", "client", "concepts", "vocabulary", "data", "train", "evaluate", "export")
 
 
 class _Parser(argparse.ArgumentParser):

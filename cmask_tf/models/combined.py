@@ -2,12 +2,14 @@
 
 Three steps, each of which also converts: `resolve` (word vectors -> concept parameters), `encode` (image ->
 features, the heavy part, once) and `decode` (both -> masks and scores). Beyond the paper, and exact: the
-coarse maps and the first refinement layer are folded into one matrix, and the second layer is evaluated for
-the concepts asked for alone, so the V maps are never formed. No step lets one concept see another.
+coarse maps and the first refinement layer are folded into one matrix, the second layer is evaluated for the
+concepts asked for alone, so the V maps are never formed, and every batch normalization is folded into the
+convolution before it. No step lets one concept see another.
 
 Memory of the parameters besides the networks' own, float32, at the paper's size: word vectors V' x D 295 MB,
 second refinement layer V x bottleneck 144 MB, folded matrix 33 MB; with second-order neighbours also P x V',
-54 MB. The refinement network itself is not kept.
+54 MB. The first two are tables of which a concept needs a row or two, and may be held in half precision. The
+networks that were given are not kept.
 """
 
 from __future__ import annotations
@@ -20,11 +22,14 @@ import tensorflow as tf
 
 from cmask_tf import config, geometry
 from cmask_tf.models import attention, embedding, mixing, refinement, verification
+from cmask_tf.models.folding import folded
 
 # At float32, a vector this close to a vocabulary entry is that entry.
 SAME_WORD = 1 - 1e-4
 # The segmentation encoder's maps among the features.
 _MAP = "segmentation_"
+# Rows of a table in half precision that are float32 at a time.
+_ROWS = 1024
 
 
 def _fixed(value, dtype, name: str) -> tf.Variable:
@@ -39,24 +44,37 @@ class ConceptMaskModel(tf.Module):
         settings: the config of the parts.
         parts: "backbone", "embedding", "refinement", "segmentation_encoder", "segmentation_decoder".
         table: what is known of every vocabulary entry.
+        tables: "float32" or "float16", how word vectors and the second refinement layer are held. Rows are
+            float32 as soon as they are read; float16 rounds their numbers to 11 bits.
     """
 
     def __init__(
-        self, settings: config.Config, parts: Mapping[str, keras.Model], table: mixing.ConceptTable
+        self,
+        settings: config.Config,
+        parts: Mapping[str, keras.Model],
+        table: mixing.ConceptTable,
+        tables: str = "float32",
     ) -> None:
         super().__init__(name="concept_mask")
         self.sizes = tuple(settings.attention.sizes)
         self.size = settings.segmentation.size
-        self.backbone = parts["backbone"]
-        self.head = parts["embedding"]
-        self.segmentation_encoder = parts["segmentation_encoder"]
-        self.segmentation_decoder = parts["segmentation_decoder"]
-        self._hold_words(table)
-        self._hold_refinement(parts["refinement"], table)
+        self.backbone = folded(parts["backbone"])
+        self.head = folded(parts["embedding"])
+        self.segmentation_encoder = folded(parts["segmentation_encoder"])
+        self.segmentation_decoder = folded(parts["segmentation_decoder"])
+        self._hold_words(table, tables)
+        self._hold_refinement(parts["refinement"], table, tables)
+        self._fix_signatures()
 
-    def _hold_words(self, table: mixing.ConceptTable) -> None:
-        vectors = tf.convert_to_tensor(table.vectors, tf.float32)
-        self.words = _fixed(tf.nn.l2_normalize(vectors, -1), tf.float32, "words")  # [V', D]
+    def _hold_words(self, table: mixing.ConceptTable, dtype: str) -> None:
+        words = np.empty(table.vectors.shape, dtype)
+        for start in range(0, len(words), _ROWS):
+            rows = slice(start, start + _ROWS)
+            words[rows] = tf.nn.l2_normalize(tf.cast(table.vectors[rows], tf.float32), -1)
+        self.words = _fixed(words, dtype, "words")  # [V', D]
+        # Half precision leaves rows that are not quite of length 1.
+        lengths = np.array([np.linalg.norm(row.astype(np.float32)) for row in words])
+        self.stretch = _fixed(1 / np.maximum(lengths, 1e-6), tf.float32, "stretch")  # [V']
         self.candidates = _fixed(table.candidates, tf.int32, "candidates")  # [P]
         for name in ("column", "path", "neighbour"):
             setattr(self, name, _fixed(getattr(table, name), tf.int32, name))  # [V']
@@ -67,17 +85,38 @@ class ConceptMaskModel(tf.Module):
         self.profiles = None
         if table.profiles is not None:
             self.profiles = _fixed(table.profiles, tf.float32, "profiles")  # [P, V']
-            self.lengths = _fixed(tf.norm(vectors, axis=-1), tf.float32, "lengths")  # [V']
+            self.lengths = _fixed(np.linalg.norm(table.vectors, axis=-1), tf.float32, "lengths")  # [V']
 
-    def _hold_refinement(self, network: keras.Model, table: mixing.ConceptTable) -> None:
-        matrix, bias = refinement.fold(network, tf.gather(self.words, table.trained))
+    def _hold_refinement(self, network: keras.Model, table: mixing.ConceptTable, dtype: str) -> None:
+        matrix, bias = refinement.fold(network, table.vectors[table.trained])
         self.fold_matrix = _fixed(matrix, tf.float32, "fold_matrix")  # [D, bottleneck]
         self.fold_bias = _fixed(bias, tf.float32, "fold_bias")
         weights, bias = refinement.columns(network, np.arange(len(table.trained)))
-        self.column_weights = _fixed(weights, tf.float32, "column_weights")  # [V, bottleneck]
+        self.column_weights = _fixed(tf.cast(weights, dtype), dtype, "column_weights")  # [V, bottleneck]
         self.column_bias = _fixed(bias, tf.float32, "column_bias")
 
-    @tf.function(reduce_retracing=True)
+    def _fix_signatures(self) -> None:
+        # One graph a step, whatever the numbers of photos and concepts; traced anew it would be for each.
+        dim, width = self.fold_matrix.shape
+        squares = {str(s): _spec([None, s, s, 3]) for s in sorted({*self.sizes, self.size})}
+        self.resolve = _traced_once(self.resolve, _spec([None, dim]))
+        self.resolve_entries = _traced_once(self.resolve_entries, _spec([None], tf.int32))
+        self.encode_squares = _traced_once(self.encode_squares, squares)
+        c5 = self.backbone.output["c5"]
+        features = {"c5": _spec(c5.shape, c5.dtype)}
+        for number in range(1, len(self.sizes) + 1):
+            features[f"embedding_{number}"] = _spec([None, None, None, dim])
+            features[f"hidden_{number}"] = _spec([None, None, None, width])
+        maps = self.segmentation_encoder.output
+        features |= {_MAP + name: _spec(value.shape, value.dtype) for name, value in maps.items()}
+        parameters = {name: _spec([None, width]) for name in ("q_weights", "p_weights")}
+        parameters |= {"vector": _spec([None, dim])}
+        parameters |= {name: _spec([None]) for name in ("theta", "threshold", "q_bias", "p_bias")}
+        parameters |= {name: _spec([None], tf.int32) for name in ("entry", "path")}
+        of_concepts = features, parameters, _spec([None], tf.int32)
+        self.attention = _traced_once(self.attention, *of_concepts)
+        self.decode = _traced_once(self.decode, *of_concepts)
+
     def resolve(self, word_vectors: tf.Tensor) -> dict[str, tf.Tensor]:
         """What the network must know of each concept; independent of any image.
 
@@ -91,26 +130,69 @@ class ConceptMaskModel(tf.Module):
             and p (of some other concept where they are not used).
         """
         given = tf.nn.l2_normalize(word_vectors, -1)
-        cosines = tf.matmul(given, self.words, transpose_b=True)  # [K, V']
+        cosines = self._cosines(given) * self.stretch
         best = tf.argmax(cosines, axis=1, output_type=tf.int32)
         known = tf.reduce_max(cosines, axis=1) > SAME_WORD
 
         def look_up(column: tf.Variable, outside) -> tf.Tensor:
             return tf.where(known, tf.gather(column, best), outside)
 
-        q = look_up(self.column, -1)
-        p = look_up(self.neighbour, self._outside_neighbour(cosines, best))
         return {
-            "vector": tf.where(known[:, None], tf.gather(self.words, best), given),
+            "vector": tf.where(known[:, None], self._word(best), given),
             "entry": tf.where(known, best, -1),
             "path": look_up(self.path, mixing.COARSE),
             "theta": look_up(self.theta, self.outside_theta),
             "threshold": look_up(self.threshold, self.outside_threshold),
-            "q_weights": tf.gather(self.column_weights, tf.maximum(q, 0)),
-            "q_bias": tf.gather(self.column_bias, tf.maximum(q, 0)),
-            "p_weights": tf.gather(self.column_weights, tf.maximum(p, 0)),
-            "p_bias": tf.gather(self.column_bias, tf.maximum(p, 0)),
+            **self._columns("q", look_up(self.column, -1)),
+            **self._columns("p", look_up(self.neighbour, self._outside_neighbour(cosines, best))),
         }
+
+    def resolve_entries(self, entries: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`resolve` of words of the vocabulary, without a search: a few rows are read, and no table.
+
+        Args:
+            entries: int32 [K], positions in the vocabulary.
+
+        Returns:
+            As `resolve` of those words' vectors.
+        """
+        return {
+            "vector": self._word(entries),
+            "entry": entries,
+            **{name: tf.gather(getattr(self, name), entries) for name in ("path", "theta", "threshold")},
+            **self._columns("q", tf.gather(self.column, entries)),
+            **self._columns("p", tf.gather(self.neighbour, entries)),
+        }
+
+    def _word(self, entries: tf.Tensor) -> tf.Tensor:
+        """The unit vectors [K, D] of entries int32 [K]."""
+        return _rows(self.words, entries) * tf.gather(self.stretch, entries)[:, None]
+
+    def _columns(self, name: str, chosen: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The second layer's weights and bias for columns int32 [K]; -1 gives those of some other concept."""
+        chosen = tf.maximum(chosen, 0)
+        weights = _rows(self.column_weights, chosen)
+        return {f"{name}_weights": weights, f"{name}_bias": tf.gather(self.column_bias, chosen)}
+
+    def _cosines(self, given: tf.Tensor) -> tf.Tensor:
+        """Of unit vectors [K, D] with the table's rows: [K, V']. One in half precision is read in pieces."""
+        if self.words.dtype == tf.float32:
+            return tf.matmul(given, self.words, transpose_b=True)
+        count = self.words.shape[0]
+        piece = min(_ROWS, count)
+
+        def products(start: tf.Tensor) -> tf.Tensor:
+            rows = tf.cast(self.words[start : start + piece], tf.float32)
+            return tf.matmul(rows, given, transpose_b=True)  # [piece, K]
+
+        # The last piece begins early enough to be as long as the others.
+        starts = [*range(0, count - piece, piece), count - piece]
+        found = tf.map_fn(
+            products, tf.constant(starts), fn_output_signature=tf.float32, parallel_iterations=1
+        )
+        overlap = len(starts) * piece - count
+        early = tf.reshape(found[:-1], [count - piece + overlap, tf.shape(given)[0]])
+        return tf.transpose(tf.concat([early, found[-1, overlap:]], axis=0))
 
     def _outside_neighbour(self, cosines: tf.Tensor, best: tf.Tensor) -> tf.Tensor:
         """p's column for words outside the vocabulary: int32 [K], -1 when no concept has boxes."""
@@ -135,7 +217,6 @@ class ConceptMaskModel(tf.Module):
         squares = {str(s): geometry.resize_image(image, s) for s in sorted({*self.sizes, self.size})}
         return self.encode_squares(squares)
 
-    @tf.function(reduce_retracing=True)
     def encode_squares(self, squares: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """`encode` of photos that are resized already (TFLite cannot resize with antialiasing).
 
@@ -158,7 +239,6 @@ class ConceptMaskModel(tf.Module):
         maps = self.segmentation_encoder(squares[str(self.size)], training=False)
         return features | {_MAP + name: value for name, value in maps.items()}
 
-    @tf.function(reduce_retracing=True)
     def attention(
         self, features: dict[str, tf.Tensor], parameters: dict[str, tf.Tensor], rows: tf.Tensor
     ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
@@ -174,20 +254,21 @@ class ConceptMaskModel(tf.Module):
             coarse: for each scale float32 [K, h_i, w_i], cosines (Eqn. 1).
         """
         maps, coarse = [], []
+        images, places = tf.unique(rows)
         for number in range(1, len(self.sizes) + 1):
-            hidden = features[f"hidden_{number}"]
-            q = _select(hidden, parameters["q_weights"], rows) + parameters["q_bias"][:, None, None]
-            p = _select(hidden, parameters["p_weights"], rows) + parameters["p_bias"][:, None, None]
-            coarse.append(_select(features[f"embedding_{number}"], parameters["vector"], rows))
+            hidden = _asked(features[f"hidden_{number}"], images)
+            q = _select(hidden, parameters["q_weights"], places) + parameters["q_bias"][:, None, None]
+            p = _select(hidden, parameters["p_weights"], places) + parameters["p_bias"][:, None, None]
+            embedding = _asked(features[f"embedding_{number}"], images)
+            coarse.append(_select(embedding, parameters["vector"], places))
             path, theta = parameters["path"], parameters["theta"]
             maps.append(mixing.mix(path, theta, tf.sigmoid(q), tf.sigmoid(p), coarse[-1]))
         return maps, coarse
 
-    @tf.function(reduce_retracing=True)
     def decode(
         self, features: dict[str, tf.Tensor], parameters: dict[str, tf.Tensor], rows: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Masks and scores of K concepts, each in its own image. Memory grows with K: callers chunk.
+        """Masks and scores of K > 0 concepts, each in its own image. Memory grows with K: callers chunk.
 
         Args:
             features: of B images, from `encode`.
@@ -208,11 +289,30 @@ class ConceptMaskModel(tf.Module):
         return probabilities, verification.calibrate(raw, parameters["threshold"]), raw
 
 
-def _select(features: tf.Tensor, weights: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """features[rows[k]] . weights[k]: [B, h, w, F], [K, F], [K] -> [K, h, w].
+def _spec(shape: list, dtype=tf.float32) -> tf.TensorSpec:
+    return tf.TensorSpec(shape, dtype)
 
-    Every concept meets every image and the pairs asked for are picked: B times the products, but no copy of
-    an image's features for each concept.
+
+def _traced_once(step, *signature):
+    return tf.function(step, input_signature=signature)
+
+
+def _rows(table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
+    """Rows [K, F] of a table, float32: no more of it is read."""
+    return tf.cast(tf.gather(table, ids), tf.float32)
+
+
+def _asked(features: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+    """The images that are asked about: [B, h, w, F], [U] -> [U, h, w, F]. A single one is not copied."""
+    return tf.cond(tf.shape(features)[0] == 1, lambda: features, lambda: tf.gather(features, images))
+
+
+def _select(features: tf.Tensor, weights: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """features[places[k]] . weights[k]: [U, h, w, F], [K, F], [K] -> [K, h, w].
+
+    Every concept meets every image that is asked about, and the pairs wanted are picked. Callers that keep
+    the concepts of an image together ask about one or two images at a time, and then one matrix product
+    takes a tenth of the time of a copy of the image's features for each concept.
     """
     every = tf.einsum("bhwf,kf->kbhw", features, weights)
-    return tf.gather(every, rows, axis=1, batch_dims=1)
+    return tf.gather(every, places, axis=1, batch_dims=1)

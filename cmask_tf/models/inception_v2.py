@@ -124,6 +124,10 @@ class DilatedPooling(layers.Layer):
         super().__init__(**kwargs)
         self.kind, self.rate = kind, rate
 
+    def get_config(self):
+        """What `from_config` makes an equal layer of."""
+        return {**super().get_config(), "kind": self.kind, "rate": self.rate}
+
     def call(self, x):
         """Pools [B, h, w, C] to the same shape."""
         if self.kind == "max":  # the zeros of the padding never win over values >= 0

@@ -36,13 +36,14 @@ def raw_score(head: keras.Model, features: tf.Tensor, attention: tf.Tensor, vect
 
     Args:
         head: the embedding head of section 4.1.
-        features: float32 [K, h, w, C], the backbone's last map at the first scale, one row a concept.
+        features: [K, h, w, C], the backbone's last map at the first scale, one row a concept.
         attention: float32 [K, h, w], not negative.
         vectors: float32 [K, D], the concepts' word vectors.
 
     Returns:
         float32 [K] in [-1, 1].
     """
+    features = tf.cast(features, tf.float32)
     pooled = tf.einsum("khw,khwc->kc", weights(attention), features)[:, None, None]  # [K, 1, 1, C]
     e = head(pooled, training=False)[:, 0, 0]  # [K, D]
     return tf.reduce_sum(tf.nn.l2_normalize(e, -1) * tf.nn.l2_normalize(vectors, -1), axis=-1)

@@ -81,6 +81,10 @@ def parts():
     rng = np.random.default_rng(8)
     for weight in refinement.weights:
         weight.assign(rng.normal(size=weight.shape))
+    for network in (head, encoder, decoder):  # no batch normalization is the identity
+        for weight in network.weights:
+            if weight.name in ("beta", "moving_mean"):
+                weight.assign(0.1 * rng.normal(size=weight.shape))
     return {
         "backbone": backbone,
         "embedding": head,
@@ -90,9 +94,10 @@ def parts():
     }
 
 
-def build(parts, vocabulary, neighbours="pmi"):
+def build(parts, vocabulary, neighbours="pmi", **given):
     mixing = build_mixing(vocabulary, CONCEPTS, neighbours) | {"theta": THETA}
-    return ConceptMaskModel(settings(), parts, ConceptTable.build(vocabulary, CONCEPTS, mixing, THRESHOLDS))
+    table = ConceptTable.build(vocabulary, CONCEPTS, mixing, THRESHOLDS)
+    return ConceptMaskModel(settings(), parts, table, **given)
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +195,29 @@ def test_one_encoding_of_two_photos_equals_each_alone(model, vocabulary, feature
     assert np.abs(together[0] - together[2]).max() > 1e-3  # the same concept in two photos
 
 
+def test_concepts_of_many_photos_in_any_order(model, vocabulary, features):
+    """Three photos of which two are asked about, their concepts not side by side."""
+    three = {name: tf.concat([value, value[:1]], axis=0) for name, value in features.items()}
+    parameters = model.resolve(vocabulary.vectors[[2, 6, 0, 2]])
+    maps, coarse = model.attention(three, parameters, np.array([2, 1, 1, 1], np.int32))
+    for k, photo in enumerate((0, 1, 1, 1)):
+        one = {name: value[k : k + 1] for name, value in parameters.items()}
+        alone, alone_coarse = model.attention(features, one, np.array([photo], np.int32))
+        for scale in range(2):
+            np.testing.assert_allclose(maps[scale][k], alone[scale][0], atol=1e-5)
+            np.testing.assert_allclose(coarse[scale][k], alone_coarse[scale][0], atol=1e-5)
+
+
+def test_a_step_is_traced_once_whatever_it_is_given(model, vocabulary):
+    for photos in (PHOTOS[:1], PHOTOS):
+        features = model.encode(photos)
+        for count in (1, 2, 5):
+            parameters = model.resolve(vocabulary.vectors[:count])
+            model.decode(features, parameters, np.zeros(count, np.int32))
+    for step in (model.resolve, model.encode_squares, model.decode):
+        assert step.experimental_get_tracing_count() == 1
+
+
 def test_float_photos_are_the_same_photos(model, features):
     for name, value in model.encode(PHOTOS.astype(np.float32)).items():
         np.testing.assert_allclose(value, features[name], rtol=1e-5, atol=1e-5)
@@ -233,3 +261,30 @@ def test_second_order_reaches_bare_vectors(parts, vocabulary):
     got = model.resolve(words)
     assert (got["entry"].numpy() == -1).all()
     np.testing.assert_allclose(got["p_weights"], tf.gather(model.column_weights, expected))
+
+
+@pytest.mark.parametrize("tables", ["float32", "float16"])
+def test_an_entry_by_number_is_the_same_as_by_vector(parts, vocabulary, model, tables):
+    model = model if tables == "float32" else build(parts, vocabulary, tables=tables)
+    found = model.resolve(vocabulary.vectors)
+    for name, value in model.resolve_entries(np.arange(len(NAMES), dtype=np.int32)).items():
+        np.testing.assert_array_equal(value, found[name])
+
+
+@pytest.mark.parametrize(("neighbours", "rows"), [("pmi", 3), ("second_order", 4)])
+def test_half_tables_answer_as_full_ones_do(
+    parts, vocabulary, model, features, monkeypatch, neighbours, rows
+):
+    """Read in pieces: 3 + 3 + 2 of the 8 words, and two halves."""
+    monkeypatch.setattr("cmask_tf.models.combined._ROWS", rows)
+    full = model if neighbours == "pmi" else build(parts, vocabulary, neighbours)
+    half = build(parts, vocabulary, neighbours, tables="float16")
+    assert half.words.dtype == half.column_weights.dtype == tf.float16
+    words = np.concatenate([vocabulary.vectors, outside_word()[None]])
+    expected, got = full.resolve(words), half.resolve(words)
+    assert got["entry"].numpy().tolist() == [*range(len(NAMES)), -1]
+    for name, value in expected.items():
+        np.testing.assert_allclose(got[name], value, rtol=2**-10, atol=1e-6)
+    ids = np.zeros(len(words), np.int32)
+    masks, halves = (m.decode(features, p, ids)[0].numpy() for m, p in ((full, expected), (half, got)))
+    np.testing.assert_allclose(halves, masks, atol=5e-3)

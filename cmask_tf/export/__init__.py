@@ -1,0 +1,1 @@
+"""The trained system as one SavedModel that TensorFlow Serving loads as it is."""

@@ -1,0 +1,108 @@
+"""benchmarks/paper_graph.py and concept_curve.py: both forms are the same graph, and the tables say so."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cmask_tf import config
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def paths():
+    sys.path.insert(0, str(BENCHMARKS))
+    yield
+    sys.path.remove(str(BENCHMARKS))
+
+
+def tiny():
+    from scaled_model import Sizes
+
+    net = config.Backbone(name="efficientnet_lite0", width=0.125, depth=0.2, output_stride=8)
+    made = config.tiny("lite")
+    made = dataclasses.replace(
+        made,
+        backbone=net,
+        embedding=config.Embedding(hidden=(16, 16)),
+        attention=config.Attention(sizes=(48, 80)),
+        refinement=config.Refinement(bottleneck=12),
+        mixing=config.Mixing(neighbours="pmi"),
+        segmentation=dataclasses.replace(made.segmentation, size=48, channels=8, low_level=4, encoder=net),
+    )
+    return Sizes(made, concepts=20, dim=16, boxed=6)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    import paper_graph
+
+    work = tmp_path_factory.mktemp("graphs")
+    return work, paper_graph.export_all(tiny(), None, work)
+
+
+def test_the_literal_graph_and_ours_are_equal(exported):
+    import paper_graph
+
+    work, counts = exported
+    assert counts["literal"] > counts["ours"] > 0
+    agreement, times = paper_graph.compare(work, rounds=1)
+    assert min(one["span"] for one in agreement.values()) > 0.5
+    assert agreement["ours"]["apart"] < 1e-4
+    assert agreement["ours"]["attention"] < 1e-4
+    assert agreement["ours"]["iou"] > 0.99
+    assert 0 < agreement["float16 tables"]["apart"] < 0.05
+    assert 0.5 < agreement["bfloat16"]["iou"] < 1
+    assert {len(values) for values in times.values()} == {1}
+
+
+def test_memory_is_read_of_a_process_that_answers(exported):
+    import paper_graph
+
+    found = paper_graph.memory_of(exported[0], "ours")
+    assert paper_graph.memory_of(exported[0], "")["disk"] == 0
+    assert 0.1 < found["VmRSS"] <= found["VmHWM"]
+    assert found["disk"] > 0
+
+
+def test_the_report_of_given_figures():
+    import paper_graph
+
+    same = {"apart": 0.0, "attention": 0.0, "score": 0.0, "iou": 1.0, "span": 0.9}
+    times = {
+        "literal": [4.0, 8.0, 4.0],
+        "ours": [2.0, 2.0, 2.0],
+        "float16 tables": [1.0] * 3,
+        "bfloat16": [1.0] * 3,
+    }
+    times |= {"matmul": [1.0] * 3, "matmul bfloat16": [0.5] * 3}
+    memory = {
+        "": {"VmHWM": 0.5, "VmRSS": 0.5, "disk": 0.0},
+        "literal": {"VmHWM": 3.0, "VmRSS": 2.0, "disk": 1.0},
+        "ours": {"VmHWM": 2.0, "VmRSS": 1.0, "disk": 0.5},
+    }
+    agreement, counts = (dict.fromkeys(paper_graph.GRAPHS, one) for one in (same, 3e9))
+    text = paper_graph.report(counts, memory, agreement, times, cube=1000)
+    # 3 GFLOP in the time of two products of 2 GFLOP.
+    assert "| ours | 2.000 | 2.00 | 3.0 | 0.75 | 0.0e+00 |" in text
+    assert "| ours | 0.50 | 2.00 | 1.00 | 1.50 | 2.00 |" in text
+
+
+def test_the_curve_of_concepts():
+    import concept_curve
+
+    curve = concept_curve.measure(tiny(), None, counts=(1, 3), rounds=2, chunk=2)
+    assert curve["counts"] == [1, 3]
+    assert len(curve["together"]) == 2
+    assert np.min([curve["single"], *curve["together"]]) > 0
+
+
+def test_the_curve_of_given_figures():
+    import concept_curve
+
+    text = concept_curve.report({"paper": {"counts": [1, 5], "together": [1.0, 2.0], "single": 1.2}})
+    assert "| 5 | 2.000 | 6.000 | 3.00 |" in text
+    assert "250.0 ms" in text
