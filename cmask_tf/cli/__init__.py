@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from cmask_tf.errors import UserError
 
-COMMANDS = ("segment", "concepts", "vocabulary", "data", "train", "evaluate")
+COMMANDS = ("segment", "concepts", "vocabulary", "data", "train", "evaluate", "serve")
 
 
 class _Parser(argparse.ArgumentParser):
