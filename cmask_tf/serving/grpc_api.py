@@ -5,6 +5,8 @@ Methods that are not registered here answer UNIMPLEMENTED, which is gRPC's own d
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from collections.abc import Callable
 
 import grpc
@@ -15,10 +17,7 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_pb2,
-    # Imported for the services' descriptors, which reflection tells.
-    model_service_pb2_grpc,  # noqa: F401
     predict_pb2,
-    prediction_service_pb2_grpc,  # noqa: F401
 )
 
 from cmask_tf.serving import tensors
@@ -29,6 +28,12 @@ from cmask_tf.serving.versions import VersionStatus
 
 PREDICTION = "tensorflow.serving.PredictionService"
 MODEL = "tensorflow.serving.ModelService"
+
+# For the services' descriptors, which reflection tells. Both modules were generated for an older
+# protobuf: they register the descriptor and then fail at a line that sets an option on it.
+for _module in ("prediction_service_pb2", "model_service_pb2"):
+    with contextlib.suppress(AttributeError, TypeError):
+        importlib.import_module(f"tensorflow_serving.apis.{_module}")
 
 
 def add_services(server: grpc.aio.Server, predictor: Predictor) -> health.aio.HealthServicer:
