@@ -118,8 +118,12 @@ class Batcher:
 
     async def _serve(self) -> None:
         while True:
-            batch = await self._next()
-            await self._run(batch.servable, batch.signature, batch.tasks)
+            await self._run_next()
+
+    async def _run_next(self) -> None:
+        # A function of its own: while it waits no thread holds on to the batch before, and its version.
+        batch = await self._next()
+        await self._run(batch.servable, batch.signature, batch.tasks)
 
     async def _next(self) -> _Batch:
         """The oldest batch that is full or has waited long enough."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,6 +150,7 @@ class Versions:
             version = holder.servable.version
             holder.retired = False
             holder.servable = None
+            gc.collect()  # a SavedModel is full of cycles: its memory would stay for long
             log.line("version unloaded", model=self.name, version=version)
             self._set(version, VersionStatus("END"))
 
