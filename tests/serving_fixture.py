@@ -1,6 +1,7 @@
 """A toy SavedModel with the project's signatures, a server of it in a thread, and two small clients."""
 
 import asyncio
+import base64
 import contextlib
 import io
 import shutil
@@ -21,12 +22,11 @@ D = 3  # a word vector's dimension; it weighs the three channels
 
 
 class Toy(tf.Module):
-    """`red`, `green` and `blue` are known; the mask is that channel. "slow" takes half a second."""
+    """`red`, `green` and `blue` are known; the mask is that channel."""
 
-    def __init__(self, slow_seconds=0.4):
+    def __init__(self):
         super().__init__()
         self.scale = tf.Variable(1 / 255)
-        self.slow = slow_seconds
 
     @tf.function(
         input_signature=[
@@ -57,16 +57,8 @@ class Toy(tf.Module):
         ]
     )
     def encoded(self, image_bytes, concepts):
-        # As many turns of a loop as a slow request needs; the graph has no clock to sleep by.
-        turns = tf.where(tf.reduce_any(concepts == "slow"), tf.constant(self.slow * 400, tf.float32), 0.0)
-        busy = tf.while_loop(
-            lambda i, x: i < turns,
-            lambda i, x: (i + 1, tf.linalg.matmul(x, x) * 0.001),
-            (0.0, tf.ones([256, 256])),
-        )[1]
         kinds = {"mask_png_bytes": tf.string, "score": tf.float32, "present": tf.bool, "known": tf.bool}
-        with tf.control_dependencies([busy]):
-            return tf.map_fn(self._row, (image_bytes, concepts), fn_output_signature=kinds)
+        return tf.map_fn(self._row, (image_bytes, concepts), fn_output_signature=kinds)
 
     def _row(self, row):
         content, names = row
@@ -114,6 +106,11 @@ def png(height=8, width=6, colour=(255, 0, 128), **how):
     return out.getvalue()
 
 
+def b64(content):
+    """Bytes as TensorFlow Serving's JSON has them."""
+    return {"b64": base64.b64encode(content).decode()}
+
+
 def mask_of(content):
     """uint8 [H, W] of a mask's PNG."""
     return np.asarray(Image.open(io.BytesIO(content)))
@@ -147,6 +144,25 @@ def serving(base, **options):
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
+
+
+@contextlib.contextmanager
+def held(server):
+    """Requests for the concept "slow" run until the event that this gives is set."""
+    servable = server.versions._current.servable
+    gate, run = threading.Event(), servable.run
+
+    def wait(signature, inputs):
+        if "concepts" in inputs and b"slow" in inputs["concepts"].ravel().tolist():
+            assert gate.wait(60)
+        return run(signature, inputs)
+
+    servable.run = wait
+    try:
+        yield gate
+    finally:
+        gate.set()
+        servable.run = run
 
 
 def stub(server, **how):
@@ -185,3 +201,6 @@ def wait_until(holds, seconds=20.0):
     while not holds():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
+
+
+SLOW = encoded_request([png()], [[b"slow"]])

@@ -7,7 +7,7 @@ import re
 import httpx
 import numpy as np
 import pytest
-from serving_fixture import mask_of, png, serving
+from serving_fixture import b64, mask_of, png, serving
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +20,6 @@ def server(module_base):
 def http(server):
     with httpx.Client(base_url=f"http://127.0.0.1:{server.rest_port}", timeout=30) as client:
         yield client
-
-
-def b64(content):
-    return {"b64": base64.b64encode(content).decode()}
 
 
 PREDICT = "/v1/models/toy:predict"
