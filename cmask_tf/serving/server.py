@@ -159,20 +159,26 @@ def run(options: ServerOptions) -> None:
 
 
 async def _run(options: ServerOptions) -> None:
-    server = Server(options)
-    await server.start()
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
-    await signals.get()
-    stopping, again = asyncio.create_task(server.stop()), asyncio.create_task(signals.get())
-    await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
-    again.cancel()
-    if stopping.done():
-        stopping.result()
-    else:
-        stopping.cancel()
+    server = Server(options)
+    if await _unless_signalled(server.start(), signals):
+        await signals.get()
+        await _unless_signalled(server.stop(), signals)
+
+
+async def _unless_signalled(work, signals: asyncio.Queue[int]) -> bool:
+    """Whether `work` ended before a signal came, which cancels it."""
+    task, told = asyncio.create_task(work), asyncio.create_task(signals.get())
+    await asyncio.wait({task, told}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if task.done():
+        task.result()
+        return True
+    task.cancel()
+    return False
 
 
 def _check_tls(options: ServerOptions) -> None:

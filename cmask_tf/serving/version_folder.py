@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-CHECKSUMS = "assets.extra/checksums.json"  # {"path in the version": "SHA-256 in hexadecimal"}
+CHECKSUMS = "assets.extra/checksums.json"  # {"path in the version": "sha256:..."}
 _SHARD = re.compile(r"variables\.data-\d{5}-of-(\d{5})")
 
 
@@ -67,7 +67,7 @@ def damaged(found: Found) -> str | None:
         sums = json.loads(file.read_text())
         for name, wanted in sorted(sums.items()):
             with (found.directory / name).open("rb") as content:
-                if hashlib.file_digest(content, "sha256").hexdigest() != wanted:
+                if "sha256:" + hashlib.file_digest(content, "sha256").hexdigest() != wanted:
                     return f"{name} is not what {CHECKSUMS} says"
     except (OSError, ValueError, AttributeError) as error:
         return f"{CHECKSUMS}: {error}"

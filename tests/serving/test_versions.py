@@ -1,6 +1,7 @@
 """Versions come and go while requests run; what is not whole is never served."""
 
 import gc
+import hashlib
 import json
 import shutil
 import threading
@@ -158,16 +159,28 @@ def test_a_version_that_changes_between_two_looks_is_left_alone(toy, base):
         wait_until(lambda: state(server, 2) == "AVAILABLE")
 
 
-def test_checksums_that_do_not_match_refuse_a_version(toy, base):
-    copy = base / ".copy"
-    shutil.copytree(toy, copy)
-    (copy / "assets.extra").mkdir()
-    (copy / "assets.extra" / "checksums.json").write_text(json.dumps({"saved_model.pb": "0" * 64}))
+def checked(toy, directory, **wrong):
+    """A copy with checksums beside it, as the export writes them, some of them wrong."""
+    shutil.copytree(toy, directory)
+    sums = {
+        file.relative_to(toy).as_posix(): "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in toy.rglob("*")
+        if file.is_file()
+    }
+    (directory / "assets.extra").mkdir()
+    (directory / "assets.extra" / "checksums.json").write_text(json.dumps(sums | wrong))
+    return directory
+
+
+def test_a_version_is_what_its_checksums_say_or_is_refused(toy, base):
+    bad = checked(toy, base / ".bad", **{"variables/variables.index": "sha256:" + "0" * 64})
     with serving(base, **POLL) as server:
-        publish(copy, base, 2)
+        publish(bad, base, 2)
         wait_until(lambda: state(server, 2) == "END")
-        assert "saved_model.pb is not what" in server.versions.status[2].message
+        assert "variables/variables.index is not what" in server.versions.status[2].message
         assert served_version(server) == 1
+        publish(checked(toy, base / ".good"), base, 3)
+        wait_until(lambda: state(server, 3) == "AVAILABLE")
 
 
 def test_taking_the_latest_away_goes_back_and_taking_all_away_changes_nothing(toy, base):
