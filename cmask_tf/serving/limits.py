@@ -45,7 +45,7 @@ def check(signature: Signature, inputs: dict[str, np.ndarray], options: ServerOp
                 "(the server's --max_concepts)"
             )
     for index, content in enumerate(inputs.get("image_bytes", ())):
-        _check_pixels(f"image_bytes[{index}]", header_size(content), options.max_image_pixels)
+        _check_header(f"image_bytes[{index}]", content, options.max_image_pixels)
     if "image" in inputs:
         _check_image(inputs, signature, options)
     return rows
@@ -62,19 +62,20 @@ def _check_image(inputs: dict[str, np.ndarray], signature: Signature, options: S
         raise invalid(f"masks of {needed} bytes; expected at most {MOST_MASK_BYTES}: ask for fewer concepts")
 
 
-def _check_pixels(name: str, size: tuple[int, int] | None, most: int) -> None:
-    if size is not None and size[0] * size[1] > most:
+def _check_header(name: str, content: bytes, most: int) -> None:
+    """Reads what a JPEG's or PNG's header says of its size; nothing is decoded."""
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+            size = image.size
+    except Image.DecompressionBombError:
+        raise invalid(f"{name}: far more pixels than {most} (the server's --max_image_pixels)") from None
+    except Exception:  # whatever a broken header leads Pillow to: the graph will say so
+        return
+    _check_pixels(name, size, most)
+
+
+def _check_pixels(name: str, size: tuple[int, int], most: int) -> None:
+    if size[0] * size[1] > most:
         raise invalid(
             f"{name}: {size[0]} x {size[1]} pixels; expected at most {most} (the server's --max_image_pixels)"
         )
-
-
-def header_size(content: bytes) -> tuple[int, int] | None:
-    """(width, height) that a JPEG's or PNG's header tells, nothing decoded; None of anything else."""
-    try:
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-            return image.size
-    except Image.DecompressionBombError as error:
-        raise invalid(f"image_bytes: {error}") from None
-    except Exception:  # whatever a broken header leads Pillow to: the graph will say so
-        return None

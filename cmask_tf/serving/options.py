@@ -9,6 +9,8 @@ from pathlib import Path
 
 from cmask_tf.errors import UserError
 
+_MOST_PIXELS = 178_956_970  # Pillow's own limit
+
 
 def _flag(default, text: str, metavar: str = "N"):
     return field(default=default, metadata={"help": text, "metavar": metavar})
@@ -48,6 +50,11 @@ class ServerOptions:
         if self.file_system_poll_wait_seconds <= 0:
             raise UserError(
                 f"--file_system_poll_wait_seconds: {self.file_system_poll_wait_seconds}; expected more than 0"
+            )
+        if self.max_image_pixels > _MOST_PIXELS:
+            raise UserError(
+                f"--max_image_pixels: {self.max_image_pixels}; expected at most {_MOST_PIXELS}, "
+                "beyond which no header is read"
             )
         for name in ("port", "rest_api_port"):
             if not 0 <= getattr(self, name) <= 65535:

@@ -102,6 +102,7 @@ def test_the_script_serves_until_sigterm_and_then_ends_with_0(base):
         (["--model_base_path=/nowhere"], "/nowhere: no such folder"),
         (["--port=70000"], "--port: 70000; expected 0 to 65535"),
         (["--max_batch_size=0"], "--max_batch_size: 0; expected at least 1"),
+        (["--max_image_pixels=1000000000"], "expected at most 178956970"),
         (["--batch_timeout_micros=-1"], "--batch_timeout_micros: -1; expected 0 or more"),
         (["--file_system_poll_wait_seconds=0"], "expected more than 0"),
         (["--ssl_key_file=key.pem"], "expected both or neither"),
