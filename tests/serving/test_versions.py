@@ -11,7 +11,7 @@ import grpc
 import httpx
 import pytest
 import tensorflow as tf
-from serving_fixture import encoded_request, png, publish, save_toy, serving, stub, wait_until
+from serving_fixture import SLOW, encoded_request, held, png, publish, save_toy, serving, stub, wait_until
 from tensorflow_serving.apis import prediction_log_pb2
 
 from cmask_tf.errors import UserError
@@ -70,7 +70,17 @@ class Load:
         self._channel.close()
 
 
-def test_new_versions_under_load_fail_no_request_and_the_old_ones_are_unloaded(toy, base):
+@pytest.fixture
+def no_garbage_collection():
+    """Only what the server collects itself is collected."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_new_versions_under_load_fail_no_request_and_the_old_ones_are_unloaded(
+    toy, base, no_garbage_collection
+):
     with serving(base, **POLL) as server:
         old = weakref.ref(server.versions._current.servable._model)
         load = Load(server)
@@ -84,8 +94,21 @@ def test_new_versions_under_load_fail_no_request_and_the_old_ones_are_unloaded(t
         assert not load.failures
         wait_until(lambda: state(server, 1) == state(server, 2) == "END")
         assert state(server, 3) == "AVAILABLE"
-        gc.collect()
         assert old() is None, "the old version's memory is still held"
+
+
+def test_the_old_version_stays_until_its_last_request_has_its_answer(toy, base):
+    with serving(base, max_batch_size=1, num_batch_threads=2, **POLL) as server, held(server) as gate:
+        channel, service = stub(server)
+        with channel:
+            running = service.Predict.future(SLOW, timeout=60)
+            wait_until(lambda: server.versions._current.users == 1)
+            publish(toy, base, 2)
+            wait_until(lambda: served_version(server) == 2)
+            assert state(server, 1) == "UNLOADING"
+            gate.set()
+            assert running.result().model_spec.version.value == 1
+            wait_until(lambda: state(server, 1) == "END")
 
 
 def test_a_broken_version_is_refused_and_the_old_one_goes_on_until_it_is_put_right(toy, base):
