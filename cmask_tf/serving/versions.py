@@ -127,6 +127,7 @@ class Versions:
                 return
 
     async def _load(self, version: int, found: Found) -> bool:
+        log.line("version loading", model=self.name, version=version)  # with a warm-up it takes a while
         self._set(version, VersionStatus("LOADING"))
         try:
             servable = await asyncio.to_thread(_load_whole, version, found)
