@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from cmask_tf.errors import UserError
 
-COMMANDS = ("segment", "client", "concepts", "vocabulary", "data", "train", "evaluate", "export")
+COMMANDS = ("segment", "concepts", "vocabulary", "data", "train", "evaluate", "export", "serve", "client")
 
 
 class _Parser(argparse.ArgumentParser):
