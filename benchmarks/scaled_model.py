@@ -21,6 +21,7 @@ from cmask_tf.models.attention import stack_scales
 from cmask_tf.models.embedding import embed_map
 
 LOGITS = 8.0  # what a refined map's logits span at the scale where they span less
+BETA = 2.0  # of batch normalizations, whose ReLU then cuts little: see `_normalize`
 THETA = 0.8  # a mixed map then spans .6 or more, whatever its two maps are
 
 
@@ -88,7 +89,11 @@ def _table(sizes: Sizes, rng: np.random.Generator) -> mixing.ConceptTable:
 
 
 def _normalize(networks: list[keras.Model], run) -> None:
-    """Batch normalizations take the statistics of what `run` sends through them in training."""
+    """Batch normalizations take the statistics of what `run` sends through them in training.
+
+    At a beta of 0 each random layer with ReLU makes rounding errors a fifth larger beside what varies over
+    the photo, and sixty such layers would show nothing but them. Trained networks do not.
+    """
     norms = []
     for network in networks:
         nested = [layer for layer in network.layers if isinstance(layer, keras.Model)]
@@ -97,6 +102,7 @@ def _normalize(networks: list[keras.Model], run) -> None:
     momentum = norms[0].momentum
     for norm in norms:
         norm.momentum = 0.0
+        norm.beta.assign(tf.fill(norm.beta.shape, BETA))
     run()
     for norm in norms:
         norm.momentum = momentum
