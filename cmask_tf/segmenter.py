@@ -170,7 +170,8 @@ class ConceptSegmenter:
         features = self._features(features)
         found = []
         for start in range(0, len(self.vocabulary), CHUNK):
-            parameters, rows = self._resolve(self.vocabulary.vectors[start : start + CHUNK])
+            entries = tf.range(start, min(start + CHUNK, len(self.vocabulary)))
+            parameters, rows = self._model.resolve_entries(entries), tf.zeros_like(entries)
             maps, _ = self._model.attention(features.maps, parameters, rows)
             c5 = tf.gather(features.maps["c5"], rows)
             raw = verification.raw_score(self._model.head, c5, maps[0], parameters["vector"])

@@ -63,18 +63,19 @@ def _photos(run, model: ConceptMaskModel, what: str) -> Iterator[tuple[dict, dic
         yield features, true_masks(batch["serialized"].numpy()[0], spellings)
 
 
-def _vectors(run) -> np.ndarray:
-    return run.vocabulary.vectors[[run.vocabulary.index(c["name"]) for c in run.concepts]]
+def _entries(run) -> np.ndarray:
+    """Each trained concept's place in the vocabulary, int32 [V]."""
+    return np.array([run.vocabulary.index(concept["name"]) for concept in run.concepts], np.int32)
 
 
 def _choose_thetas(run, model: ConceptMaskModel) -> dict[str, float]:
     image_level = set(with_level(run.concepts, "image"))
     ways = [(way, theta) for way in ("image", "zero") for theta in THETAS]
     means = {way: Means([c["level"] for c in run.concepts]) for way in ways}
-    vectors = _vectors(run)
+    entries = _entries(run)
     for features, masks in itertools.islice(_photos(run, model, "choosing theta"), THETA_PHOTOS):
         for concept in sorted(image_level & set(masks)):
-            parameters = _in_all_ways(model.resolve(vectors[concept : concept + 1]), ways)
+            parameters = _in_all_ways(model.resolve_entries(entries[concept : concept + 1]), ways)
             probabilities, _, _ = model.decode(features, parameters, tf.zeros([len(ways)], tf.int32))
             for way, probability in zip(ways, probabilities.numpy(), strict=True):
                 mask = upsample(probability, masks[concept].shape) > 0.5
@@ -97,11 +98,11 @@ def _in_all_ways(parameters: dict, ways: list[tuple[str, float]]) -> dict:
 
 def _choose_thresholds(run, model: ConceptMaskModel) -> dict:
     raw, present = [], []
-    vectors = _vectors(run)
-    parameters = [model.resolve(vectors[i : i + _CHUNK]) for i in range(0, len(vectors), _CHUNK)]
+    entries = _entries(run)
+    parameters = [model.resolve_entries(entries[i : i + _CHUNK]) for i in range(0, len(entries), _CHUNK)]
     for features, masks in _photos(run, model, "choosing thresholds"):
         raw.append(np.concatenate([raw_scores(model, features, chunk) for chunk in parameters]))
-        present.append(np.isin(np.arange(len(vectors)), list(masks)))
+        present.append(np.isin(np.arange(len(entries)), list(masks)))
     raw, present = np.array(raw), np.array(present)
     own = {}
     for concept, entry in enumerate(run.concepts):
