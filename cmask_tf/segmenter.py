@@ -172,9 +172,7 @@ class ConceptSegmenter:
         for start in range(0, len(self.vocabulary), CHUNK):
             entries = tf.range(start, min(start + CHUNK, len(self.vocabulary)))
             parameters, rows = self._model.resolve_entries(entries), tf.zeros_like(entries)
-            maps, _ = self._model.attention(features.maps, parameters, rows)
-            c5 = tf.gather(features.maps["c5"], rows)
-            raw = verification.raw_score(self._model.head, c5, maps[0], parameters["vector"])
+            raw = self._model.raw_scores(features.maps, parameters, rows)
             scores = verification.calibrate(raw, parameters["threshold"]).numpy()
             found += [self.vocabulary.names[start + i] for i in np.flatnonzero(scores >= 0.5)]
         return found

@@ -288,6 +288,14 @@ class ConceptMaskModel(tf.Module):
         raw = verification.raw_score(self.head, c5, maps[0], parameters["vector"])
         return probabilities, verification.calibrate(raw, parameters["threshold"]), raw
 
+    def raw_scores(
+        self, features: dict[str, tf.Tensor], parameters: dict[str, tf.Tensor], rows: tf.Tensor
+    ) -> tf.Tensor:
+        """Verification's cosines (supplement 5) as `decode` has them, without masks: float32 [K]."""
+        maps, _ = self.attention(features, parameters, rows)
+        c5 = tf.gather(features["c5"], rows)
+        return verification.raw_score(self.head, c5, maps[0], parameters["vector"])
+
 
 def _spec(shape: list, dtype=tf.float32) -> tf.TensorSpec:
     return tf.TensorSpec(shape, dtype)

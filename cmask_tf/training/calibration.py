@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from cmask_tf import metrics
 from cmask_tf.data import pipelines
-from cmask_tf.models import verification
 from cmask_tf.models.combined import ConceptMaskModel
 from cmask_tf.models.mixing import COARSE, ConceptTable
 from cmask_tf.models.neighbour_table import build_mixing
@@ -101,7 +100,8 @@ def _choose_thresholds(run, model: ConceptMaskModel) -> dict:
     entries = _entries(run)
     parameters = [model.resolve_entries(entries[i : i + _CHUNK]) for i in range(0, len(entries), _CHUNK)]
     for features, masks in _photos(run, model, "choosing thresholds"):
-        raw.append(np.concatenate([raw_scores(model, features, chunk) for chunk in parameters]))
+        scores = [model.raw_scores(features, one, tf.zeros_like(one["path"])) for one in parameters]
+        raw.append(np.concatenate(scores))
         present.append(np.isin(np.arange(len(entries)), list(masks)))
     raw, present = np.array(raw), np.array(present)
     own = {}
@@ -110,14 +110,6 @@ def _choose_thresholds(run, model: ConceptMaskModel) -> dict:
         if MIN_POSITIVES <= positives <= len(present) - MIN_POSITIVES:
             own[entry["name"]] = best_f1_threshold(raw[:, concept], present[:, concept])
     return {"pooled": best_f1_threshold(raw.ravel(), present.ravel()), "concepts": own}
-
-
-def raw_scores(model: ConceptMaskModel, features: dict, parameters: dict) -> np.ndarray:
-    """Verification cosines (supp. 5) of K concepts in one photo, without their masks: float32 [K]."""
-    rows = tf.zeros(tf.shape(parameters["theta"]), tf.int32)
-    maps, _ = model.attention(features, parameters, rows)
-    c5 = tf.gather(features["c5"], rows)
-    return verification.raw_score(model.head, c5, maps[0], parameters["vector"]).numpy()
 
 
 def best_f1_threshold(scores: np.ndarray, present: np.ndarray) -> float:
