@@ -1,4 +1,4 @@
-"""The toy SavedModel that the server's tests serve."""
+"""The toy SavedModel that the server's tests serve, and the fake server that the client's tests ask."""
 
 import pytest
 
@@ -32,3 +32,20 @@ def module_base(toy, tmp_path_factory):
     folder = tmp_path_factory.mktemp("versions")
     publish(toy, folder, 1)
     return folder
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """A client's further attempts follow at once."""
+    from cmask_tf.serving import client
+
+    monkeypatch.setitem(client._RETRY, "initialBackoff", "0.02s")
+
+
+@pytest.fixture
+def serving():
+    """A server without a model."""
+    from fake_serving import FakeServing
+
+    with FakeServing() as server:
+        yield server

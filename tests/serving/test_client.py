@@ -11,22 +11,12 @@ from fake_serving import FakeServing, png
 from PIL import Image
 
 from cmask_tf.errors import UserError
-from cmask_tf.serving import client as clients
 from cmask_tf.serving.client import Refused, SegmentClient, ServerError, encode_photo
 
 UNAVAILABLE = (grpc.StatusCode.UNAVAILABLE, "the queue is full")
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    """Further attempts follow at once."""
-    monkeypatch.setitem(clients._RETRY, "initialBackoff", "0.02s")
-
-
-@pytest.fixture
-def serving():
-    with FakeServing() as server:
-        yield server
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 @pytest.fixture

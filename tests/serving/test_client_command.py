@@ -16,23 +16,13 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from cmask_tf.cli import main
-from cmask_tf.serving import client as clients
 from cmask_tf.serving.client import SegmentClient
 from cmask_tf.serving.client_folder import segment_photos
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    """Further attempts follow at once."""
-    monkeypatch.setitem(clients._RETRY, "initialBackoff", "0.02s")
-
-
-@pytest.fixture
-def serving():
-    with FakeServing() as server:
-        yield server
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 @pytest.fixture
