@@ -47,6 +47,15 @@ def read_image(path: str | Path) -> np.ndarray:
         raise UserError(f"{path}: a damaged or truncated image ({reason})") from None
 
 
+def as_seen(mask: np.ndarray, photo: str | Path) -> np.ndarray:
+    """A mask bool [h, w] of a photo's stored pixels, turned as the photo's EXIF turns it: bool [H, W]."""
+    with Image.open(photo) as image:
+        exif = image.getexif()
+    turned = Image.fromarray(mask.astype(np.uint8))
+    turned.getexif().update(exif)
+    return np.asarray(ImageOps.exif_transpose(turned)) > 0
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
