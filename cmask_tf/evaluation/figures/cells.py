@@ -1,7 +1,7 @@
 """What the panels of the figures show, and how it is found: a system at a time, a photo encoded once by each.
 
-A mask is drawn by the photo's pixels inside it; the rest is light gray. An attention map is stretched from
-its lowest value (dark blue) to its highest (dark red), with a white line around the true mask.
+A mask is drawn by the photo's pixels inside it, on light gray, with a line around. An attention map is
+stretched from its lowest value (dark blue) to its highest (dark red), with a white line around the true mask.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cmask_tf.metrics import mask_scores
 from cmask_tf.training.validation import outlined
 
 OUTSIDE = 236  # the gray beside a mask
-_BOX = (230, 30, 30)
+_BOX, _LINE = (230, 30, 30), (120, 120, 120)
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,9 @@ def cut_out(small: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The pixels of a small photo uint8 RGB [h, w, 3] that lie in a mask bool [H, W] of any size."""
     size = small.shape[1::-1]
     inside = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)[..., np.newaxis]
-    return (small * inside + OUTSIDE * (1 - inside)).round().astype(np.uint8)
+    kept = (small * inside + OUTSIDE * (1 - inside)).round().astype(np.uint8)
+    lines, _ = cv2.findContours((inside >= 0.5).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(kept, lines, -1, _LINE, 1)  # white things are light, too
 
 
 def heat_map(attention: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

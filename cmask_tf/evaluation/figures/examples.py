@@ -133,11 +133,14 @@ def at_shares(pairs: Iterable[Pair], shares: Sequence[float]) -> list[tuple[floa
 
 
 def worst(pairs: Iterable[Pair], count: int) -> list[Pair]:
-    """The lowest IoUs, each concept once; among equal ones those with the largest mask."""
-    found: dict[str, Pair] = {}
+    """The lowest IoUs, each concept and each photo once; among equal ones those with the largest mask."""
+    found: list[Pair] = []
     for pair in sorted(pairs, key=lambda pair: (pair.iou, -pair.area, pair.photo, pair.concept)):
-        found.setdefault(pair.concept, pair)
-    return list(found.values())[:count]
+        if all(pair.concept != other.concept and pair.photo != other.photo for other in found):
+            found.append(pair)
+        if len(found) == count:
+            break
+    return found
 
 
 def spread_concepts(pairs: Iterable[Pair], count: int) -> list[str]:

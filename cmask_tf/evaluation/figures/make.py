@@ -113,15 +113,7 @@ def figures_of(
     numbers = _numbers(cells, scores)
     out.mkdir(parents=True, exist_ok=True)
     limited = "" if allowed is None else " Only photos that may be published are shown."
-    figures = [
-        _sets(
-            reproduction / "records",
-            data,
-            out,
-            may,
-            [Panel(panels[cell].pixels, cell.concept) for cell in of_test],
-        )
-    ]
+    figures = [_sets(reproduction / "records", data, out, may, {cell: panels[cell] for cell in of_test})]
     figures += [_drawn(plan, panels, numbers, systems, out) for plan in plans]
     figures = [Figure(f.file, f.title, f.caption + limited, f.paper) for f in figures]
     figures.insert(4, _overlaps(reproduction, out))  # after supplement, Fig. 1
@@ -180,7 +172,9 @@ def _missing(names: Sequence[str], systems: Systems) -> str:
     return text + (f" Has no answer for these concepts: {', '.join(silent)}." if silent else "")
 
 
-def _sets(records: Path, data: Path, out: Path, may: Callable[[Path], bool], test: Sequence[Panel]) -> Figure:
+def _sets(
+    records: Path, data: Path, out: Path, may: Callable[[Path], bool], test: Mapping[Cell, Panel]
+) -> Figure:
     train, file = data / "images" / "train", "fig-3-data.png"
     picture = training_data.draw_sets(records, lambda name: may(train / name), test)
     nothing = "No photo of the data may be shown."

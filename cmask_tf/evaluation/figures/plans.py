@@ -219,7 +219,7 @@ def _levels(examples: Examples) -> list[Plan]:
         if by_kind:
             kinds = list(dict.fromkeys(pair.kind for pair in sorted(pairs, key=lambda pair: pair.kind)))
             rows = [row for k in kinds for row in _shares(_with(examples, (level,), (k,)), QUARTILES, k)]
-            said += " and of each kind"
+            said += ", by kind"
         plans.append(
             _of_pairs(
                 columns,

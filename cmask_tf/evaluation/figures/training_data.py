@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from PIL import Image
 
 from cmask_tf.data import schema
 from cmask_tf.data.records import RecordSet
+from cmask_tf.evaluation.figures.cells import Cell
 from cmask_tf.evaluation.figures.grid import SIDE, Panel, Row, draw_grid, fitted, text_panel
 from cmask_tf.overlap import count_overlaps
 from cmask_tf.vocabulary.artefact import Vocabulary
@@ -24,13 +25,15 @@ _BLACK = (20, 20, 20)
 _COLOURS = [tuple(round(255 * c) for c in colour) for colour in colormaps["tab10"].colors]
 
 
-def draw_sets(records: Path, allowed: Callable[[str], bool], test: Sequence[Panel]) -> Image.Image | None:
+def draw_sets(
+    records: Path, allowed: Callable[[str], bool], test: Mapping[Cell, Panel]
+) -> Image.Image | None:
     """A photo of each training set and one of the test photos, above their annotation.
 
     Args:
         records: a reproduction's record sets.
         allowed: which training photos may be shown, by file name.
-        test: a test photo and its true mask, of `SIDE` px, the concept's name below; or nothing.
+        test: a test photo and its true mask; or nothing.
 
     Returns:
         None when there is no photo that may be shown.
@@ -42,8 +45,9 @@ def draw_sets(records: Path, allowed: Callable[[str], bool], test: Sequence[Pane
             columns.append(name)
             panels.append(_annotated(record, source))
     if test:
-        columns.append("test: every mask")
-        panels.append((*test, Panel(None)))
+        columns.append("test: true mask")
+        [concept] = {cell.concept for cell in test}
+        panels.append((*test.values(), Panel(text_panel([(concept, _BLACK)], SIDE))))
     if not panels:
         return None
     return draw_grid(columns, [Row((), row) for row in zip(*panels, strict=True)])
