@@ -263,10 +263,10 @@ def test_a_training_photo_with_the_median_number_of_names_stands_for_its_set(mad
 # Other data
 
 
-def run(tmp_path, concepts=CONCEPTS, info=None, **options):
+def run(tmp_path, concepts=CONCEPTS, info=None, systems=None, **options):
     write_data(tmp_path / "data", concepts, info)
     write_reproduction(tmp_path / "reproduction", tmp_path / "data", concepts=concepts)
-    systems = {"Ours": FakeSystem}
+    systems = systems or {"Ours": FakeSystem}
     found = figures_of(tmp_path / "reproduction", tmp_path / "data", tmp_path / "out", 3, systems, **options)
     return {figure.paper: figure for figure in found}
 
@@ -280,6 +280,13 @@ def test_data_without_attributes_or_a_level_say_so(tmp_path):
     assert all((tmp_path / "out" / figure.file).is_file() for figure in figures.values())
 
 
+def test_a_detector_has_a_column_of_its_own(tmp_path):
+    figures = run(tmp_path, systems={"Ours": FakeSystem, "FCIS": FakeSystem})
+    width = Image.open(tmp_path / "out" / figures["supplement, Fig. 6"].file).width
+    assert width == 112 + 4 * 169  # photo, truth, FCIS, ours
+    assert figures["Fig. 5"].caption.endswith("Not trained here: Closed-set, Saliency-DSS.")
+
+
 def test_only_photos_that_may_be_shown_are_chosen(tmp_path):
     shown = {"1.png", "4.png", "5.png", "t0.png"}
     figures = run(tmp_path, allowed=lambda path: path.name in shown)
@@ -287,8 +294,7 @@ def test_only_photos_that_may_be_shown_are_chosen(tmp_path):
         pixels = np.asarray(Image.open(tmp_path / "out" / figure.file).convert("RGB")).astype(int)
         for number in set(range(PHOTOS)) - {1, 4, 5}:
             assert near(pixels, colour(number), 3) < 500, (figure.file, number)
-    assert "Only photos that may be published are shown." in figures["Fig. 4"].caption
-    assert "4.png" not in figures["Fig. 4"].caption
+    assert "Only photos that may be published are looked at." in figures["Fig. 4"].caption
     none = run(tmp_path / "none", allowed=lambda path: False)
     assert none["Fig. 3"].caption.startswith("No photo of the data may be shown.")
 
@@ -323,4 +329,7 @@ def test_what_a_seed_has_finished_can_be_opened(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "config.json").write_text("{}")
     (tmp_path / "saliency").mkdir()  # unfinished
-    assert set(open_systems(tmp_path)) == {"Ours", "Closed-set", "Original-Finetuned", "Refined"}
+    (tmp_path / "detections").mkdir()
+    (tmp_path / "detections" / "FCIS.json").write_text("[]")
+    networks = ["Ours", "Closed-set", "Original-Finetuned", "Refined"]
+    assert list(open_systems(tmp_path, tmp_path / "masks.json")) == [*networks, "FCIS"]

@@ -84,6 +84,7 @@ def gather(
         system = systems[name]()
         for photo, wanted in tqdm(photos.items(), f"figures, {name}", unit="photo", leave=False):
             panels |= _ask(system, images / photo, wanted, shown[photo])
+        del system  # before the next one is opened
     return panels
 
 
@@ -107,6 +108,8 @@ def _look(
                 panels[cell] = _plain(cell, image, truths.get(cell.concept))
         packed = {name: rle.encode(np.asfortranarray(mask, np.uint8)) for name, mask in truths.items()}
         shown[photo] = _Shown(fitted(image, SIDE), packed)
+        if len(shown) == len(by_photo):
+            break
     for photo in by_photo:
         if photo not in shown:
             raise UserError(f"{annotations}: expected the photo {photo}, which examples.csv names")

@@ -7,7 +7,7 @@ show is a picture that says why.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cmask_tf import model_directory
@@ -23,6 +23,7 @@ from cmask_tf.evaluation.systems import System
 Systems = Mapping[str, Callable[[], System]]
 
 _BASELINES = {"Saliency-DSS": "saliency", "Closed-set": "closed-set"}
+_LIMITED = " Only photos that may be published are looked at."
 _MEASURE = {"mask": ("iou", "IoU"), "attention": ("soft_iou", "soft IoU")}
 
 
@@ -63,11 +64,17 @@ def make_figures(
         UserError: our system or its scores are missing, or files do not belong together.
     """
     seed_dir = Path(reproduction) / f"seed-{seed}"
-    return figures_of(reproduction, data, out, seed, open_systems(seed_dir), allowed)
+    systems = open_systems(seed_dir, _annotations(Path(data)))
+    return figures_of(reproduction, data, out, seed, systems, allowed)
 
 
-def open_systems(seed_dir: Path) -> dict[str, Callable[[], System]]:
-    """Name -> opens it, of the systems that a seed has finished networks of."""
+def open_systems(seed_dir: Path, annotations: Path) -> dict[str, Callable[[], System]]:
+    """Name -> opens it, of the systems that a seed has finished networks of, and of detectors.
+
+    Args:
+        seed_dir: the seed's folder; `detections/SYSTEM.json` are COCO results of detectors.
+        annotations: the COCO file of the test photos, which the detectors' ids are from.
+    """
 
     def ours() -> System:
         from cmask_tf.evaluation.systems import SegmenterSystem
@@ -80,6 +87,11 @@ def open_systems(seed_dir: Path) -> dict[str, Callable[[], System]]:
 
         return open_baseline(seed_dir / folder)
 
+    def detector(file: Path) -> System:
+        from cmask_tf.evaluation.detections import Detections
+
+        return Detections(file, annotations=annotations)
+
     model_directory.check(seed_dir / "model")
     found: dict[str, Callable[[], System]] = {OURS: ours}
     for name, folder in _BASELINES.items():
@@ -88,6 +100,8 @@ def open_systems(seed_dir: Path) -> dict[str, Callable[[], System]]:
     for kind, folder in FOLDERS.items():
         if (seed_dir / folder / "config.json").is_file():
             found[kind] = lambda kind=kind: attention_system(kind, seed_dir)
+    for file in sorted((seed_dir / "detections").glob("*.json")):
+        found[file.stem] = lambda file=file: detector(file)
     return found
 
 
@@ -101,23 +115,30 @@ def figures_of(
 ) -> list[Figure]:
     """`make_figures` with systems that are given: name -> opens it."""
     reproduction, data, out = Path(reproduction), Path(data), Path(out)
-    images, annotations = data / "images" / "test", data / "coco" / "concept_masks_test.json"
+    images, annotations = data / "images" / "test", _annotations(data)
     may = allowed or (lambda path: True)
     scores = reproduction / f"seed-{seed}" / "scores"
     examples = read_examples(scores / OURS / "examples.csv", lambda photo: may(images / photo))
     pseudo = bool(read_json(annotations, dict, "a COCO object").get("info", {}).get("pseudo"))
-    plans = make_plans(examples, pseudo)
+    detectors = [name for name in systems if name not in {OURS, *_BASELINES, *FOLDERS}]
+    plans = make_plans(examples, pseudo, detectors)
     of_test = _test_example(examples)
     cells = [cell for plan in plans for cell in plan.cells() if not cell.system or cell.system in systems]
     panels = gather([*cells, *of_test], images, annotations, systems)
     numbers = _numbers(cells, scores)
     out.mkdir(parents=True, exist_ok=True)
-    limited = "" if allowed is None else " Only photos that may be published are shown."
+    if allowed is not None:
+        plans = [
+            replace(plan, caption=plan.caption + _LIMITED, nothing=plan.nothing + _LIMITED) for plan in plans
+        ]
     figures = [_sets(reproduction / "records", data, out, may, {cell: panels[cell] for cell in of_test})]
     figures += [_drawn(plan, panels, numbers, systems, out) for plan in plans]
-    figures = [Figure(f.file, f.title, f.caption + limited, f.paper) for f in figures]
     figures.insert(4, _overlaps(reproduction, out))  # after supplement, Fig. 1
     return figures
+
+
+def _annotations(data: Path) -> Path:
+    return data / "coco" / "concept_masks_test.json"
 
 
 def _test_example(examples: Examples) -> list[Cell]:

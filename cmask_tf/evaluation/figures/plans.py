@@ -24,7 +24,6 @@ from cmask_tf.evaluation.figures.grid import SIDE
 
 OURS = "Ours"
 MAPS = ("Original", "Original-Finetuned", "Refined-noNeg", "Refined")
-OTHERS = ("Closed-set", "Saliency-DSS")
 _SMALL_SIDE = 96
 _AT_SHARES = "ranked by our IoU, those at {}"
 _NAMES = {0.1: "10 %", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 0.9: "90 %"}
@@ -68,19 +67,20 @@ class Plan:
         return [cell for _, entries in self.rows for cell, _ in entries]
 
 
-def make_plans(examples: Examples, pseudo_truth: bool) -> list[Plan]:
+def make_plans(examples: Examples, pseudo_truth: bool, detectors: Sequence[str] = ()) -> list[Plan]:
     """All figures that consist of test photos, in the paper's order.
 
     Args:
         examples: of our system.
         pseudo_truth: whether the true masks were themselves made from boxes.
+        detectors: systems beside our own, the closed set and saliency.
     """
     return [
         _attention(examples),
-        _kinds_of_masks(examples),
+        _kinds_of_masks(examples, detectors),
         _pseudo(examples, pseudo_truth),
         *_scores(examples),
-        *_levels(examples),
+        *_levels(examples, detectors),
         _words(examples),
         _failures(examples),
     ]
@@ -139,12 +139,12 @@ def _attention(examples: Examples) -> Plan:
     )
 
 
-def _kinds_of_masks(examples: Examples) -> Plan:
+def _kinds_of_masks(examples: Examples, detectors: Sequence[str]) -> Plan:
     levels, rows = ("mask", "box", "image"), []
     for kind in ("object", "part", "stuff"):
         rows += _shares(_with(examples, levels, (kind,)), QUARTILES, kind)
     return _of_pairs(
-        [photo_column(), _truth(), _of(OURS), *map(_of, OTHERS)],
+        [photo_column(), _truth(), _of(OURS), *map(_of, ("Closed-set", *detectors, "Saliency-DSS"))],
         rows,
         file="fig-5-masks.png",
         paper="Fig. 5",
@@ -208,9 +208,9 @@ def _extremes(examples: Examples, level: str, count: int, number: int) -> Plan:
     )
 
 
-def _levels(examples: Examples) -> list[Plan]:
+def _levels(examples: Examples, detectors: Sequence[str]) -> list[Plan]:
     """Supplement, Fig. 6 to 12; the four pages of the box level are one picture, by kinds."""
-    columns = [photo_column(), _truth(), _of("Closed-set"), _of(OURS), _of("Saliency-DSS")]
+    columns = [photo_column(), _truth(), *map(_of, ("Closed-set", *detectors, OURS, "Saliency-DSS"))]
     plans = []
     for level, number in (("mask", "6"), ("box", "7 to 10"), ("image", "11"), ("zero", "12")):
         pairs, by_kind = _with(examples, (level,)), level == "box"
