@@ -47,10 +47,10 @@ def read_image(path: str | Path) -> np.ndarray:
         raise UserError(f"{path}: a damaged or truncated image ({reason})") from None
 
 
-def as_seen(mask: np.ndarray, photo: str | Path) -> np.ndarray:
-    """A mask bool [h, w] of a photo's stored pixels, turned as the photo's EXIF turns it: bool [H, W]."""
-    with Image.open(photo) as image:
-        exif = image.getexif()
+def as_seen(mask: np.ndarray, path: str | Path) -> np.ndarray:
+    """A mask bool [H, W] of a photo's stored pixels, turned along with the photo (EXIF orientation)."""
+    with Image.open(path) as photo:
+        exif = photo.getexif()
     turned = Image.fromarray(mask.astype(np.uint8))
     turned.getexif().update(exif)
     return np.asarray(ImageOps.exif_transpose(turned)) > 0
