@@ -4,8 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
-from reproduction_fixture import (
+from figures_fixture import (
     ABSENT,
     CONCEPTS,
     PHOTOS,
@@ -16,6 +15,7 @@ from reproduction_fixture import (
     write_examples,
     write_reproduction,
 )
+from PIL import Image
 
 from cmask_tf.errors import UserError
 from cmask_tf.evaluation.figures import figures_of, make_figures
