@@ -19,6 +19,7 @@ from PIL import Image
 
 from cmask_tf.errors import UserError
 from cmask_tf.evaluation.figures import figures_of, make_figures
+from cmask_tf.evaluation.figures.cells import Cell, gather
 from cmask_tf.evaluation.figures.examples import Pair, at_shares, read_examples, spread_concepts, worst
 from cmask_tf.evaluation.figures.make import open_systems
 from cmask_tf.evaluation.figures.plans import make_plans
@@ -317,6 +318,26 @@ def test_scores_of_other_data_are_one_line(tmp_path):
     with pytest.raises(UserError, match=r"concept_masks_test.json: \d+.png: expected a mask of"):
         figures_of(tmp_path / "reproduction", tmp_path / "data", tmp_path / "out", 3, {"Ours": FakeSystem})
     assert not (tmp_path / "out").exists()
+
+
+def test_scores_of_a_photo_without_truth_are_one_line(tmp_path):
+    write_data(tmp_path)
+    masks = tmp_path / "coco" / "concept_masks_test.json"
+    with pytest.raises(UserError, match="expected the photo 77.png, which examples.csv names"):
+        gather([Cell("photo", "77.png")], tmp_path / "images" / "test", masks, {})
+
+
+def test_a_turned_photos_truth_is_turned_along(tmp_path):
+    write_data(tmp_path)
+    images, exif = tmp_path / "images" / "test", Image.Exif()
+    exif[0x0112] = 5  # a person sees rows and columns exchanged
+    Image.fromarray(np.full((60, 80, 3), 90, np.uint8)).save(images / "0.png", exif=exif)
+    cells = [Cell("truth", "0.png", "dress"), Cell("mask", "0.png", "dress", "Ours")]
+    found = gather(cells, images, tmp_path / "coco" / "concept_masks_test.json", {"Ours": FakeSystem})
+    for cell in cells:  # the top half became the left one; the fake's mask is the left half of what it sees
+        pixels = found[cell].pixels
+        assert pixels.shape == (160, 120, 3)
+        assert (pixels[:, :58] == 90).mean() > 0.9 and (pixels[:, 62:] == 236).all()
 
 
 def test_what_a_seed_has_finished_can_be_opened(tmp_path):

@@ -151,7 +151,8 @@ def notice(text: str) -> Image.Image:
 def save(picture: Image.Image, path: Path) -> None:
     """Writes a PNG of at most 256 colours, whole or not at all; of fewer where it would be over 150 kB."""
     for colours in (256, 128, 64, 32):
-        few = picture.quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        # Without k-means the colours of thin lines and letters, which are few pixels, get lost.
+        few = picture.quantize(colours, Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
         file = io.BytesIO()
         few.save(file, "PNG", optimize=True)
         if file.tell() <= MOST_BYTES:

@@ -215,11 +215,10 @@ def _levels(examples: Examples, detectors: Sequence[str]) -> list[Plan]:
     for level, number in (("mask", "6"), ("box", "7 to 10"), ("image", "11"), ("zero", "12")):
         pairs, by_kind = _with(examples, (level,)), level == "box"
         rows = _shares(pairs, SPREAD)
-        said = f"Of the {len(pairs)} pairs of test photo and {level}-level concept"
+        said = f"{len(pairs)} pairs of test photo and {level}-level concept"
         if by_kind:
             kinds = list(dict.fromkeys(pair.kind for pair in sorted(pairs, key=lambda pair: pair.kind)))
             rows = [row for k in kinds for row in _shares(_with(examples, (level,), (k,)), QUARTILES, k)]
-            said += ", by kind"
         plans.append(
             _of_pairs(
                 columns,
@@ -227,7 +226,8 @@ def _levels(examples: Examples, detectors: Sequence[str]) -> list[Plan]:
                 file=f"supp-{number.replace(' to ', '-')}-{level}.png",
                 paper=f"supplement, Fig. {number}",
                 title=f"Masks, {level} level",
-                caption=f"{said}, {_in_words(QUARTILES if by_kind else SPREAD)}. {_MASKS}.",
+                caption=f"Of {'each kind of ' if by_kind else ''}the {said}, "
+                f"{_in_words(QUARTILES if by_kind else SPREAD)}. {_MASKS}.",
                 nothing=f"No test photo shows a {level}-level concept.",
             )
         )

@@ -126,7 +126,7 @@ def draw_overlaps(names: list[str], matrix: np.ndarray) -> Image.Image:
     from matplotlib.figure import Figure
 
     side = 2.2 + 0.42 * len(names)  # inches
-    figure = Figure(figsize=(side, side - 0.4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(side + 0.6, side - 0.3), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(matrix, vmin=0, vmax=1, cmap="viridis")
     axes.set_xticks(
