@@ -25,7 +25,6 @@ from cmask_tf.evaluation.figures.grid import SIDE
 OURS = "Ours"
 MAPS = ("Original", "Original-Finetuned", "Refined-noNeg", "Refined")
 _SMALL_SIDE = 96
-_AT_SHARES = "ranked by our IoU, those at {}"
 _NAMES = {0.1: "10 %", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 0.9: "90 %"}
 _MASKS = "A mask is shown by the photo's pixels in it, with its IoU"
 
@@ -86,7 +85,7 @@ def make_plans(examples: Examples, pseudo_truth: bool, detectors: Sequence[str] 
     ]
 
 
-def photo_column() -> Column:
+def _photo() -> Column:
     return Column("photo", lambda pair: Cell("photo", pair.photo))
 
 
@@ -113,7 +112,7 @@ def _shares(pairs: Iterable[Pair], shares: Sequence[float], more: str = "") -> l
 
 def _in_words(shares: Sequence[float]) -> str:
     names = [_NAMES[share].removesuffix(" %") for share in shares]
-    return _AT_SHARES.format(", ".join(names[:-1]) + f" and {names[-1]} %")
+    return f"ranked by our IoU, those at {', '.join(names[:-1])} and {names[-1]} %"
 
 
 def _with(examples: Examples, levels: Iterable[str] = (), kinds: Iterable[str] = ()) -> list[Pair]:
@@ -127,7 +126,7 @@ def _with(examples: Examples, levels: Iterable[str] = (), kinds: Iterable[str] =
 def _attention(examples: Examples) -> Plan:
     pairs = _with(examples, ("mask", "box"))
     return _of_pairs(
-        [photo_column(), *(_of(kind, "attention") for kind in MAPS)],
+        [_photo(), *(_of(kind, "attention") for kind in MAPS)],
         _shares(pairs, SPREAD),
         file="fig-4-attention.png",
         paper="Fig. 4",
@@ -144,7 +143,7 @@ def _kinds_of_masks(examples: Examples, detectors: Sequence[str]) -> Plan:
     for kind in ("object", "part", "stuff"):
         rows += _shares(_with(examples, levels, (kind,)), QUARTILES, kind)
     return _of_pairs(
-        [photo_column(), _truth(), _of(OURS), *map(_of, ("Closed-set", *detectors, "Saliency-DSS"))],
+        [_photo(), _truth(), _of(OURS), *map(_of, ("Closed-set", *detectors, "Saliency-DSS"))],
         rows,
         file="fig-5-masks.png",
         paper="Fig. 5",
@@ -210,7 +209,7 @@ def _extremes(examples: Examples, level: str, count: int, number: int) -> Plan:
 
 def _levels(examples: Examples, detectors: Sequence[str]) -> list[Plan]:
     """Supplement, Fig. 6 to 12; the four pages of the box level are one picture, by kinds."""
-    columns = [photo_column(), _truth(), *map(_of, ("Closed-set", *detectors, OURS, "Saliency-DSS"))]
+    columns = [_photo(), _truth(), *map(_of, ("Closed-set", *detectors, OURS, "Saliency-DSS"))]
     plans = []
     for level, number in (("mask", "6"), ("box", "7 to 10"), ("image", "11"), ("zero", "12")):
         pairs, by_kind = _with(examples, (level,)), level == "box"
@@ -240,7 +239,7 @@ def _words(examples: Examples) -> Plan:
     missing = [name for name, pairs in (("attribute", attributes), ("action", actions)) if not pairs]
     none = "".join(f" None of the test concepts is an {name}." for name in missing)
     return _of_pairs(
-        [photo_column(), _truth(), _of(OURS)],
+        [_photo(), _truth(), _of(OURS)],
         rows,
         file="supp-13-attributes.png",
         paper="supplement, Fig. 13",
@@ -258,13 +257,13 @@ def _failures(examples: Examples) -> Plan:
         for pair in worst(_with(examples, (level,)), 2)
     ]
     return _of_pairs(
-        [photo_column(), _truth(), _of(OURS, "attention", "our attention"), _of(OURS, name="our mask")],
+        [_photo(), _truth(), _of(OURS, "attention", "our attention"), _of(OURS, name="our mask")],
         rows,
         file="supp-14-failures.png",
         paper="supplement, Fig. 14",
         title="The worst cases",
-        caption="The two concepts of each level with the lowest IoU in a test photo; among equal ones, those "
-        "with the largest wrong mask. Attention is stretched from its lowest (blue) to its highest value "
+        caption="Of each level the two pairs of test photo and concept with the lowest IoU; among equal ones, "
+        "those with the largest mask. Attention is stretched from its lowest (blue) to its highest value "
         "(red); white: the true mask. Below: soft IoU and IoU.",
         nothing="No test photo shows a concept.",
     )
