@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from cmask_tf.evaluation.attention_systems import FOLDERS
 from cmask_tf.evaluation.figures.cells import Cell
 from cmask_tf.evaluation.figures.examples import (
     EXTREMES,
@@ -23,7 +24,6 @@ from cmask_tf.evaluation.figures.examples import (
 from cmask_tf.evaluation.figures.grid import SIDE
 
 OURS = "Ours"
-MAPS = ("Original", "Original-Finetuned", "Refined-noNeg", "Refined")
 _SMALL_SIDE = 96
 _NAMES = {0.1: "10 %", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 0.9: "90 %"}
 _MASKS = "A mask is shown by the photo's pixels in it, with its IoU"
@@ -126,7 +126,7 @@ def _with(examples: Examples, levels: Iterable[str] = (), kinds: Iterable[str] =
 def _attention(examples: Examples) -> Plan:
     pairs = _with(examples, ("mask", "box"))
     return _of_pairs(
-        [_photo(), *(_of(kind, "attention") for kind in MAPS)],
+        [_photo(), *(_of(kind, "attention") for kind in FOLDERS)],
         _shares(pairs, SPREAD),
         file="fig-4-attention.png",
         paper="Fig. 4",
@@ -262,8 +262,8 @@ def _failures(examples: Examples) -> Plan:
         file="supp-14-failures.png",
         paper="supplement, Fig. 14",
         title="The worst cases",
-        caption="Of each level the two pairs of test photo and concept with the lowest IoU; among equal ones, "
-        "those with the largest mask. Attention is stretched from its lowest (blue) to its highest value "
+        caption="Of each level the two pairs of test photo and concept with the lowest IoU; among equal "
+        "ones, those with the largest mask. Attention is stretched from its lowest (blue) to its highest value "
         "(red); white: the true mask. Below: soft IoU and IoU.",
         nothing="No test photo shows a concept.",
     )
