@@ -263,7 +263,7 @@ def _failures(examples: Examples) -> Plan:
         paper="supplement, Fig. 14",
         title="The worst cases",
         caption="Of each level the two pairs of test photo and concept with the lowest IoU; among equal "
-        "ones, those with the largest mask. Attention is stretched from its lowest (blue) to its highest value "
-        "(red); white: the true mask. Below: soft IoU and IoU.",
+        "ones, those with the largest mask. Attention is stretched from its lowest (blue) to its highest "
+        "value (red); white: the true mask. Below: soft IoU and IoU.",
         nothing="No test photo shows a concept.",
     )
