@@ -28,6 +28,11 @@ def arguments(model, world, out, *more) -> list[str]:
     return ["evaluate", *map(str, [*named, *more])]
 
 
+def scored(world, out, *system) -> list[str]:
+    folder, masks = world
+    return ["evaluate", *map(str, [*system, "--images", folder, "--masks", masks, "--out", out])]
+
+
 def test_it_prints_the_table_of_levels_and_writes_the_report(model, world, tmp_path, capsys, monkeypatch):
     ready = smallest_segmenter(model)
     monkeypatch.setattr(segmenter.ConceptSegmenter, "load", classmethod(lambda cls, path: ready))
@@ -58,6 +63,10 @@ def test_wrong_input_is_one_line_and_writes_nothing(model, world, tmp_path, caps
         "no such folder of images": arguments(model, (tmp_path / "none", masks), out),
         "dataset.json: missing": arguments(model, world, out, "--baselines", tmp_path / "none"),
         "not an evaluation": arguments(model, world, folder),
+        "expected both or neither": arguments(model, world, out, "--records", tmp_path),
+        "none/masks/dataset.json: missing": scored(
+            world, out, "--floor", "position-prior", "--records", tmp_path / "none"
+        ),
     }
     for message, command in cases.items():
         assert main(command) == 2, message
@@ -65,6 +74,24 @@ def test_wrong_input_is_one_line_and_writes_nothing(model, world, tmp_path, caps
         assert message in error
         assert error.count("\n") == 1
         assert not out.exists()
+
+
+@pytest.mark.parametrize("systems", [(), ("--model", "a", "--floor", "whole-image")])
+def test_exactly_one_system_is_scored(systems, world, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(scored(world, tmp_path / "out", *systems))
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert "--floor" in error and error.count("\n") == 1
+
+
+def test_a_floor_is_scored_by_the_same_function(world, tmp_path, capsys):
+    assert main(scored(world, tmp_path / "out", "--floor", "whole-image", "--json")) == 0
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["system"] == "whole image"
+    assert metrics["levels"]["mask"]["iou"] == TOP.mean()
+    assert metrics["presence"]["auc_macro"] is None
+    assert "reliability.png" not in {file.name for file in (tmp_path / "out").iterdir()}
 
 
 def test_a_photo_that_is_not_there_is_named(model, world, tmp_path, capsys):
