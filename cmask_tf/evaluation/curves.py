@@ -23,10 +23,12 @@ class ScoreTable:
         self._scores = np.memmap(folder / "scores", np.float64, "w+", shape=shape)
         self._truth = np.memmap(folder / "truth", np.uint8, "w+", shape=shape)
         self._truth[:] = _UNSCORED
+        self._counts = np.zeros((concepts, 2), np.int64)  # absent, present
 
     def add(self, concept: int, photo: int, score: float, truth: bool) -> None:
         """Stores the score of a pair."""
         self._scores[concept, photo], self._truth[concept, photo] = score, truth
+        self._counts[concept, int(truth)] += 1
 
     def curves(self, concept: int) -> dict[str, float] | None:
         """{"auc", "ap"} of one concept's pairs; None where all of them are present, or all absent."""
@@ -34,12 +36,12 @@ class ScoreTable:
 
     def pooled(self) -> dict[str, float] | None:
         """The same of all pairs at once."""
-        everything = range(len(self._scores))
+        everything = list(range(len(self._scores)))
         return _curves(*(self._sorted(everything, side) for side in (_PRESENT, _ABSENT)))
 
     def _sorted(self, concepts, side: int) -> np.ndarray | None:
         """The scores of some concepts' pairs of one side, ascending; sorted where they lie, on disk."""
-        total = sum(int(np.count_nonzero(self._truth[k] == side)) for k in concepts)
+        total = int(self._counts[concepts, side].sum())
         if not total:
             return None
         path = self._folder / f"side-{side}"
