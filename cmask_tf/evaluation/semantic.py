@@ -16,49 +16,49 @@ BACKGROUND = 0
 
 
 class Semantic:
-    """Running counts of pixels: K + 1 true ones, predicted ones and right ones."""
+    """Running counts of pixels by concept: true, predicted and right ones."""
 
     def __init__(self, names: Sequence[str]):
         """Args:
-        names: the K concepts.
+        names: the concepts, fewer than 65,536.
         """
         self._numbers = {name: number for number, name in enumerate(names, BACKGROUND + 1)}
-        self._right, self._true, self._predicted = np.zeros((3, len(names) + 1), np.int64)
+        self._right, self._true, self._predicted = np.zeros((3, len(names) + 1), np.int64)  # pixels
         self._pixels = self._ignored = 0
         self._answered = False
 
     def start(self, shape: tuple[int, int]) -> None:
         """A new photo of (H, W) pixels."""
         self._best = np.zeros(shape, np.float32)
-        self._labels = np.full(shape, BACKGROUND, np.int32)
+        self._labels = np.full(shape, BACKGROUND, np.uint16)
+        self._given: list[int] = []
 
     def add(self, name: str, probability: np.ndarray, present: bool | None) -> None:
         """A concept's probabilities, float [H, W]; not `present`: it labels nothing."""
         self._answered = True
-        if present is not False:
-            better = (probability >= 0.5) & (probability > self._best)
-            self._best[better] = probability[better]
-            self._labels[better] = self._numbers[name]
+        if present is False:
+            return
+        better = (probability >= 0.5) & (probability > self._best)
+        if better.any():
+            np.maximum(self._best, probability, out=self._best, casting="same_kind")
+            np.putmask(self._labels, better, self._numbers[name])
+            self._given.append(self._numbers[name])
 
     def finish(self, truths: Mapping[str, np.ndarray]) -> None:
         """Counts the photo against its true masks, bool [H, W] by name; other names are background."""
-        known = {name: mask for name, mask in truths.items() if name in self._numbers}
-        labels = np.full(self._labels.shape, BACKGROUND, np.int32)
-        covered = np.zeros(labels.shape, bool)
-        twice = np.zeros(labels.shape, bool)
-        for name, mask in known.items():
+        known = {self._numbers[name]: mask for name, mask in truths.items() if name in self._numbers}
+        covered, twice = np.zeros((2, *self._labels.shape), bool)
+        for mask in known.values():
             twice |= covered & mask
             covered |= mask
-            labels[mask] = self._numbers[name]
-        self._pixels += labels.size
+        self._labels[twice] = BACKGROUND
+        self._pixels += twice.size
         self._ignored += int(np.count_nonzero(twice))
-        true, predicted = labels[~twice], self._labels[~twice]
-        for counts, values in (
-            (self._true, true),
-            (self._predicted, predicted),
-            (self._right, true[true == predicted]),
-        ):
-            counts += np.bincount(values, minlength=len(counts))
+        for number in self._given:
+            self._predicted[number] += np.count_nonzero(self._labels == number)
+        for number, mask in known.items():
+            self._true[number] += np.count_nonzero(mask & ~twice)
+            self._right[number] += np.count_nonzero((self._labels == number) & mask)
 
     def figures(self) -> dict | None:
         """
