@@ -259,8 +259,8 @@ def measure(prediction: Prediction, truth: np.ndarray | None) -> Pair:
     return Pair(
         prediction.name,
         truth is not None,
-        scores,
-        None if mask is None else np.count_nonzero(mask) / mask.size,
+        {metric: float(value) for metric, value in scores.items()},
+        None if mask is None else float(np.count_nonzero(mask) / mask.size),
         None if prediction.score is None else float(prediction.score),
         None if prediction.present is None else bool(prediction.present),
     )

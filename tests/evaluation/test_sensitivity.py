@@ -10,6 +10,7 @@ import reference
 from evaluation_fixture import HEIGHT, LEFT, TOP, WIDTH, write_photos
 
 from cmask_tf.errors import UserError
+from cmask_tf.evaluation import report
 from cmask_tf.evaluation.evaluate import evaluate
 from cmask_tf.evaluation.examples import COLUMNS
 from cmask_tf.evaluation.systems import Prediction
@@ -56,6 +57,15 @@ def answers() -> dict:
             score = round(float(rng.random()), 3)
             table[photo, name] = Prediction(name, probability, attention, score, score >= 0.5)
     return table
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures():
+    """Drawing takes most of an evaluation's time, and no figure comes from it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "write_overlay", lambda *args: None)
+        patch.setattr(report.reliability, "plot", lambda *args: None)
+        yield
 
 
 class Run:
