@@ -61,9 +61,12 @@ def _add_systems(parser) -> None:
 def run(args) -> None:
     """Checks the input, evaluates, prints the table of levels."""
     from cmask_tf import model_directory
-    from cmask_tf.data.coco import load_concept_masks
     from cmask_tf.evaluation import report
 
+    try:
+        from cmask_tf.data.coco import load_concept_masks
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name}: not installed; expected pip install 'cmask-tf[train]'") from None
     if args.model is not None:
         model_directory.check(model_directory.locate(args.model))
     _check_records(args)
@@ -111,7 +114,7 @@ def _system(args) -> tuple[str, object]:
     if args.detections is not None:
         from cmask_tf.evaluation.detections import Detections
 
-        return str(args.detections), Detections(args.detections)
+        return str(args.detections), Detections(args.detections, annotations=args.masks)
     return _floor(args)
 
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from segmenter_fixture import smallest_segmenter
 
 from cmask_tf import segmenter
 from cmask_tf.cli import main
+from cmask_tf.evaluation.systems import Prediction
 
 
 @pytest.fixture
@@ -92,6 +95,49 @@ def test_a_floor_is_scored_by_the_same_function(world, tmp_path, capsys):
     assert metrics["levels"]["mask"]["iou"] == TOP.mean()
     assert metrics["presence"]["auc_macro"] is None
     assert "reliability.png" not in {file.name for file in (tmp_path / "out").iterdir()}
+
+
+class Whole:
+    """A System that is made of what its option names, and stands in for the real one."""
+
+    def __init__(self, *args, **more):
+        self.made_of = (*args, *more.values())
+
+    def answers(self, name):
+        return True
+
+    def predict(self, path, image, names):
+        for name in names:
+            yield Prediction(name, np.ones(image.shape[:2], np.float32))
+
+
+SYSTEMS = {
+    "--baseline": ("baseline_networks", "open_baseline"),
+    "--saliency-maps": ("saliency_maps", "SaliencyMaps"),
+    "--detections": ("detections", "Detections"),
+    "--floor": ("grabcut", "CentreGrabCut"),
+}
+
+
+@pytest.mark.parametrize("option", SYSTEMS)
+def test_each_option_opens_its_own_system(option, world, tmp_path, capsys, monkeypatch):
+    module, name = SYSTEMS[option]
+    made = []
+    build = {name: lambda *args, **more: made.append(Whole(*args, **more)) or made[-1]}
+    monkeypatch.setitem(sys.modules, f"cmask_tf.evaluation.{module}", SimpleNamespace(**build))
+    value = "grabcut" if option == "--floor" else tmp_path / "given"
+    assert main(scored(world, tmp_path / "out", option, value, "--json")) == 0
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["levels"]["mask"]["iou"] == TOP.mean()
+    of = {"--detections": (value, world[1]), "--floor": ()}
+    assert [system.made_of for system in made] == [of.get(option, (value,))]
+
+
+def test_a_missing_package_is_one_line(world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cmask_tf.data.coco", None)
+    assert main(scored(world, tmp_path / "out", "--floor", "whole-image")) == 2
+    error = capsys.readouterr().err
+    assert "not installed" in error and "cmask-tf[train]" in error and error.count("\n") == 1
 
 
 def test_a_photo_that_is_not_there_is_named(model, world, tmp_path, capsys):
