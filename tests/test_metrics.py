@@ -96,6 +96,16 @@ def test_the_photos_border_is_a_boundary():
     assert boundary_iou(prediction, truth) == (136 - 30) / (136 + 28)
 
 
+def test_masks_may_lie_in_either_order_in_memory():
+    rng = np.random.default_rng(0)
+    attention = rng.random((20, 30)).astype(np.float32)
+    prediction, truth = attention > 0.4, rng.random((20, 30)) > 0.5
+    other = np.asfortranarray(truth)  # as pycocotools decodes it
+    assert mask_scores(prediction, other) == mask_scores(prediction, truth)
+    assert boundary_iou(prediction, other) == boundary_iou(prediction, truth)
+    assert attention_scores(attention, other) == attention_scores(attention, truth)
+
+
 def test_boundaries_of_equal_masks_are_equal_and_of_an_empty_one_nothing():
     assert boundary_iou(TRUTH, TRUTH) == 1.0
     assert boundary_iou(np.zeros_like(TRUTH), TRUTH) == 0.0

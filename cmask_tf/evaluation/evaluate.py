@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from tqdm import tqdm
 
 from cmask_tf.data.coco import coco_categories, entries, load_concept_masks
@@ -160,6 +160,9 @@ def _as_seen(masks, path: Path) -> Iterator[np.ndarray]:
     with Image.open(path) as photo:
         exif = photo.getexif()
     for mask in masks:
+        if exif.get(ExifTags.Base.Orientation, 1) == 1:
+            yield np.ascontiguousarray(mask)
+            continue
         turned = Image.fromarray(mask.astype(np.uint8))
         turned.getexif().update(exif)
         yield np.asarray(ImageOps.exif_transpose(turned)) > 0

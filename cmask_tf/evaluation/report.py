@@ -132,7 +132,7 @@ def _group_table(metrics: Mapping, key: str, title: str) -> str:
     header = [title, *MEASURES.values(), *(f"IoU, {name}" for name in baselines), "concepts", "examples"]
     rows = []
     for group, row in metrics[key].items():
-        beside = [_number(table[key][group]["iou"]) for table in baselines.values()]
+        beside = [_number(table[key].get(group, {}).get("iou")) for table in baselines.values()]
         measures = [_number(row[measure]) for measure in MEASURES]
         rows.append([group, *measures, *beside, str(row["concepts"]), str(row["examples"])])
     return _table(header, rows)

@@ -66,6 +66,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(model, world, tmp_path, caps
         "no such folder of images": arguments(model, (tmp_path / "none", masks), out),
         "dataset.json: missing": arguments(model, world, out, "--baselines", tmp_path / "none"),
         "not an evaluation": arguments(model, world, folder),
+        "cannot be written: ": scored(world, masks / "out", "--floor", "whole-image"),
         "expected both or neither": arguments(model, world, out, "--records", tmp_path),
         "none/masks/dataset.json: missing": scored(
             world, out, "--floor", "position-prior", "--records", tmp_path / "none"

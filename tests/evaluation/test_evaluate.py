@@ -9,7 +9,7 @@ from PIL import Image
 
 from cmask_tf.errors import UserError
 from cmask_tf.evaluation.evaluate import evaluate
-from cmask_tf.evaluation.systems import SegmenterSystem
+from cmask_tf.evaluation.systems import Prediction, SegmenterSystem
 
 CATEGORIES = {
     "dress": {"level": "mask", "kind": "object"},
@@ -117,6 +117,35 @@ def test_the_report_is_written_with_its_pictures(finished):
     assert len(pictures) >= 3
     assert sorted(p.name for p in out.glob("*.png")) == sorted(pictures)
     assert "reliability.png" in pictures
+
+
+class MapsAlone:
+    """A system without masks, scores or decisions; it knows two of the three concepts."""
+
+    def answers(self, name):
+        return name != "cape"
+
+    def predict(self, path, image, names):
+        for name in names:
+            yield Prediction(name, attention=MASKS[name].astype(np.float32))
+
+
+def test_what_a_system_does_not_say_is_null_and_a_dash(world, tmp_path):
+    metrics = evaluate(MapsAlone(), *world, tmp_path / "out", title="maps")
+    mask = metrics["levels"]["mask"]
+    assert (mask["pointing_game"], mask["iou"], mask["boundary_iou"]) == (1.0, None, None)
+    assert metrics["semantic"] is None
+    known = {key for key, value in metrics["presence"].items() if isinstance(value, float)}
+    assert not known
+    assert metrics["not_in_vocabulary"] == ["cape"]
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "# Evaluation: maps" in text and " - |" in text and "![" not in text
+
+
+def test_a_floor_that_knows_fewer_concepts_has_a_dash_beside(world, tmp_path):
+    metrics = evaluate(system(), *world, tmp_path / "out", floors={"maps": MapsAlone()})
+    assert metrics["baselines"]["maps"]["levels"]["mask"]["soft_iou"] == pytest.approx(2.5 / 3)
+    assert "IoU, maps" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_levels_and_kinds_that_the_file_does_not_give_are_the_models(tmp_path):
