@@ -16,7 +16,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
 from tqdm import tqdm
 
 from cmask_tf.data.coco import coco_categories, entries, load_concept_masks
@@ -28,7 +27,7 @@ from cmask_tf.evaluation.presence import Presence
 from cmask_tf.evaluation.ranking import Ranking
 from cmask_tf.evaluation.semantic import Semantic
 from cmask_tf.evaluation.systems import Describing, Prediction, System, ask
-from cmask_tf.imageio import read_image
+from cmask_tf.imageio import as_seen, read_image
 from cmask_tf.metrics import attention_scores, boundary_iou, mask_scores
 
 
@@ -149,23 +148,11 @@ def read_photos(photos, names: set[str], only: Mapping[int, str] | None = None) 
         image = read_image(path)
         height, width = image.shape[:2]
         masks = {name: mask for name, mask in masks.items() if name in names and mask.any()}
-        truths = {name: mask for name, mask in zip(masks, _as_seen(masks.values(), path), strict=True)}
+        truths = {name: as_seen(mask, path) for name, mask in masks.items()}
         for name, truth in truths.items():
             if truth.shape != (height, width):
                 raise UserError(f"{path}: {width} x {height} pixels, but the mask of {name} has other sides")
         yield Photo(number, path, image, truths)
-
-
-def _as_seen(masks, path: Path) -> Iterator[np.ndarray]:
-    with Image.open(path) as photo:
-        exif = photo.getexif()
-    for mask in masks:
-        if exif.get(ExifTags.Base.Orientation, 1) == 1:
-            yield np.ascontiguousarray(mask)
-            continue
-        turned = Image.fromarray(mask.astype(np.uint8))
-        turned.getexif().update(exif)
-        yield np.asarray(ImageOps.exif_transpose(turned)) > 0
 
 
 class Scores:
