@@ -27,7 +27,7 @@ FLOORS = [
     ("cli",),
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-# The metrics need NumPy only; they are shared by validation during training and by evaluation.
+# The metrics need NumPy and OpenCV only; they are shared by validation during training and by evaluation.
 
 
 def room(module: Path) -> str:
