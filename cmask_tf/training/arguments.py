@@ -12,8 +12,8 @@ from cmask_tf.errors import UserError
 STAGES = {
     "embedding": "Stage 1 (4.1): learn from tagged photos to place a photo near its tags' word vectors.",
     "refine": "Stage 2 (4.2): learn from boxes to turn coarse attention maps into refined ones.",
-    "segmentation": "Stage 3 (4.3): learn from masks to turn attention into a sharp mask; "
-    "then, from tags, whether a concept is there; then choose mixing and thresholds on the validation photos. "
+    "segmentation": "Stage 3 (4.3): learn from masks to turn attention into a sharp mask, "
+    "from tags, whether a concept is there; then choose mixing and thresholds on the validation photos. "
     "Writes the finished model.",
 }
 
