@@ -65,7 +65,7 @@ class Literal(tf.Module):
         given["attention"] = attention.stack_scales(maps, self.size)
         mask = tf.sigmoid(self.parts["segmentation_decoder"](given, training=False))[..., 0]
         raw = verification.raw_score(self.parts["embedding"], c5, maps[0], vector)
-        return mask, verification.calibrate(raw, threshold)
+        return mask, verification.calibrate(raw, threshold, verification.SLOPE)
 
 
 class Ours(tf.Module):

@@ -42,7 +42,8 @@ class ConceptMaskModel(tf.Module):
 
     Args:
         settings: the config of the parts.
-        parts: "backbone", "embedding", "refinement", "segmentation_encoder", "segmentation_decoder".
+        parts: "backbone", "embedding", "refinement", "segmentation_encoder", "segmentation_decoder", and
+            "verification" where the config has one; without it the embedding head is asked (supplement 5).
         table: what is known of every vocabulary entry.
         tables: "float32" or "float16", how word vectors and the second refinement layer are held. Rows are
             float32 as soon as they are read; float16 rounds their numbers to 11 bits.
@@ -60,6 +61,7 @@ class ConceptMaskModel(tf.Module):
         self.size = settings.segmentation.size
         self.backbone = folded(parts["backbone"])
         self.head = folded(parts["embedding"])
+        self.verifier = folded(parts["verification"]) if "verification" in parts else self.head
         self.segmentation_encoder = folded(parts["segmentation_encoder"])
         self.segmentation_decoder = folded(parts["segmentation_decoder"])
         self._hold_words(table, tables)
@@ -82,6 +84,7 @@ class ConceptMaskModel(tf.Module):
             setattr(self, name, _fixed(getattr(table, name), tf.float32, name))  # [V']
         self.outside_theta = table.outside_theta
         self.outside_threshold = table.outside_threshold
+        self.slope = _fixed(table.slope, tf.float32, "slope")
         self.profiles = None
         if table.profiles is not None:
             self.profiles = _fixed(table.profiles, tf.float32, "profiles")  # [P, V']
@@ -285,8 +288,8 @@ class ConceptMaskModel(tf.Module):
         inputs["attention"] = attention.stack_scales(maps, self.size)
         probabilities = tf.sigmoid(self.segmentation_decoder(inputs, training=False))[..., 0]
         c5 = tf.gather(features["c5"], rows)
-        raw = verification.raw_score(self.head, c5, maps[0], parameters["vector"])
-        return probabilities, verification.calibrate(raw, parameters["threshold"]), raw
+        raw = verification.raw_score(self.verifier, c5, maps[0], parameters["vector"])
+        return probabilities, self.calibrate(raw, parameters), raw
 
     def raw_scores(
         self, features: dict[str, tf.Tensor], parameters: dict[str, tf.Tensor], rows: tf.Tensor
@@ -294,7 +297,11 @@ class ConceptMaskModel(tf.Module):
         """Verification's cosines (supplement 5) as `decode` has them, without masks: float32 [K]."""
         maps, _ = self.attention(features, parameters, rows)
         c5 = tf.gather(features["c5"], rows)
-        return verification.raw_score(self.head, c5, maps[0], parameters["vector"])
+        return verification.raw_score(self.verifier, c5, maps[0], parameters["vector"])
+
+    def calibrate(self, raw: tf.Tensor, parameters: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Scores float32 [K] in [0, 1] of `raw_scores`; 0.5 is the concept's threshold."""
+        return verification.calibrate(raw, parameters["threshold"], self.slope)
 
 
 def _spec(shape: list, dtype=tf.float32) -> tf.TensorSpec:
