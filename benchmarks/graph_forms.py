@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from cmask_tf import config, geometry
 from cmask_tf.models import attention, embedding, mixing, verification
-from cmask_tf.models.combined import SAME_WORD, ConceptMaskModel
+from cmask_tf.models.combined import ConceptMaskModel
+from cmask_tf.models.recognition import SAME_WORD
 
 
 class Literal(tf.Module):

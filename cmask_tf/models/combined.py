@@ -23,9 +23,8 @@ import tensorflow as tf
 from cmask_tf import config, geometry
 from cmask_tf.models import attention, embedding, mixing, refinement, verification
 from cmask_tf.models.folding import folded
+from cmask_tf.models.recognition import DIMENSIONS, SAME_WORD, recognise
 
-# At float32, a vector this close to a vocabulary entry is that entry.
-SAME_WORD = 1 - 1e-4
 # The segmentation encoder's maps among the features.
 _MAP = "segmentation_"
 # Rows of a table in half precision that are float32 at a time.
@@ -76,7 +75,10 @@ class ConceptMaskModel(tf.Module):
         self.words = _fixed(words, dtype, "words")  # [V', D]
         # Half precision leaves rows that are not quite of length 1.
         lengths = np.array([np.linalg.norm(row.astype(np.float32)) for row in words])
-        self.stretch = _fixed(1 / np.maximum(lengths, 1e-6), tf.float32, "stretch")  # [V']
+        stretch = 1 / np.maximum(lengths, 1e-6)
+        self.stretch = _fixed(stretch, tf.float32, "stretch")  # [V']
+        leading = words[:, :DIMENSIONS].astype(np.float32) * stretch[:, None]
+        self.leading = _fixed(leading, tf.float32, "leading")  # [V', 128], see `recognition`
         self.candidates = _fixed(table.candidates, tf.int32, "candidates")  # [P]
         for name in ("column", "path", "neighbour"):
             setattr(self, name, _fixed(getattr(table, name), tf.int32, name))  # [V']
@@ -133,9 +135,7 @@ class ConceptMaskModel(tf.Module):
             and p (of some other concept where they are not used).
         """
         given = tf.nn.l2_normalize(word_vectors, -1)
-        cosines = self._cosines(given) * self.stretch
-        best = tf.argmax(cosines, axis=1, output_type=tf.int32)
-        known = tf.reduce_max(cosines, axis=1) > SAME_WORD
+        best, known, neighbour = self._find(given)
 
         def look_up(column: tf.Variable, outside) -> tf.Tensor:
             return tf.where(known, tf.gather(column, best), outside)
@@ -147,8 +147,26 @@ class ConceptMaskModel(tf.Module):
             "theta": look_up(self.theta, self.outside_theta),
             "threshold": look_up(self.threshold, self.outside_threshold),
             **self._columns("q", look_up(self.column, -1)),
-            **self._columns("p", look_up(self.neighbour, self._outside_neighbour(cosines, best))),
+            **self._columns("p", look_up(self.neighbour, neighbour)),
         }
+
+    def _find(self, given: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Of unit vectors [K, D]: the nearest entry int32 [K], whether it is that entry bool [K], and p's
+        column int32 [K] if it is not. The whole table is read only for a vector outside the vocabulary."""
+
+        def among(entries: tf.Tensor) -> tf.Tensor:
+            rows = _rows(self.words, entries)  # [K, C, D]
+            return tf.einsum("kcd,kd->kc", rows, given) * tf.gather(self.stretch, entries)
+
+        def search() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            cosines = self._cosines(given) * self.stretch
+            nearest = tf.argmax(cosines, axis=1, output_type=tf.int32)
+            same = tf.reduce_max(cosines, axis=1) > SAME_WORD
+            return nearest, same, self._outside_neighbour(cosines, nearest)
+
+        best, known, certain = recognise(given, self.leading, among)
+        recognised = tf.reduce_all(known & certain)
+        return tf.cond(recognised, lambda: (best, known, tf.fill(tf.shape(best), -1)), search)
 
     def resolve_entries(self, entries: tf.Tensor) -> dict[str, tf.Tensor]:
         """`resolve` of words of the vocabulary, without a search: a few rows are read, and no table.
