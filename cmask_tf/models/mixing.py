@@ -39,8 +39,8 @@ class ConceptTable:
     candidates: np.ndarray  # int32 [P], the entries of the box-supervised concepts
     outside_theta: float
     outside_threshold: float
-    slope: float  # of scores, see `verification.calibrate`
     profiles: np.ndarray | None  # float32 [P, V'], the candidates' second-order rows; None for "pmi"
+    slope: float = SLOPE  # of scores, see `verification.calibrate`
 
     @classmethod
     def build(
