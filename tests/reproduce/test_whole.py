@@ -1,0 +1,142 @@
+"""`cmask reproduce`: what it takes, what it refuses, and what it remembers of an OUT."""
+
+import json
+
+import pytest
+
+from cmask_tf import cli
+from cmask_tf.reproduce import report, run
+
+ANNOTATIONS = (
+    "coco/concept_masks_val.json",
+    "coco/concept_masks_test.json",
+    "coco/instances_train.json",
+    "tags/train.jsonl",
+)
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "data"
+    for name in ANNOTATIONS:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    (folder / "images/test").mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What would be run and reported, in place of doing it."""
+    seen = []
+    monkeypatch.setattr(run, "run", lambda steps, out, lock: seen.append(steps))
+
+    def reported(request, rows):
+        seen.append((request, rows))
+        return {"orderings": []}
+
+    monkeypatch.setattr(report, "write_report", reported)
+    return seen
+
+
+def reproduce(data, out, *more: str) -> int:
+    return cli.main(["reproduce", "--data", str(data), "--out", str(out), *more])
+
+
+def one_line(capsys) -> str:
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def test_seeds_count_from_the_configs(data, tmp_path, asked, capsys):
+    assert reproduce(data, tmp_path / "out", "--config", "tiny", "--seeds", "3", "--set", "seed=5") == 0
+    steps, (request, rows) = asked
+    assert request.seeds == (5, 6, 7)
+    assert request.config.name == "tiny-paper"
+    assert rows == []
+    assert [step.name for step in steps][:3] == ["records", "vocabulary", "seed-5/embedding"]
+    assert "report.html: written" in capsys.readouterr().out
+
+
+def test_json_is_all_that_is_printed(data, tmp_path, asked, capsys):
+    assert reproduce(data, tmp_path / "out", "--config", "tiny", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"orderings": []}
+
+
+def test_the_same_out_goes_on_with_its_config_and_more_seeds(data, tmp_path, asked):
+    out = tmp_path / "out"
+    assert reproduce(data, out, "--config", "tiny", "--set", "refine.epochs=3") == 0
+    assert reproduce(data, out, "--seeds", "2") == 0
+    assert asked[-1][0].config == asked[1][0].config
+    assert asked[-1][0].config.refine.epochs == 3
+    assert asked[-1][0].seeds == (0, 1)
+
+
+def test_another_config_is_refused_by_the_field_that_differs(data, tmp_path, asked, capsys):
+    out = tmp_path / "out"
+    reproduce(data, out, "--config", "tiny")
+    asked.clear()
+    capsys.readouterr()
+    assert reproduce(data, out, "--config", "tiny", "--set", "refine.epochs=3") == 2
+    assert "another config (refine.epochs: 11 there, 3 asked for)" in one_line(capsys)
+    assert not asked
+
+
+@pytest.mark.parametrize("name", ANNOTATIONS)
+def test_other_annotations_are_refused(data, tmp_path, asked, capsys, name):
+    out = tmp_path / "out"
+    reproduce(data, out, "--config", "tiny")
+    capsys.readouterr()
+    (data / name).write_text("changed")
+    assert reproduce(data, out, "--config", "tiny") == 2
+    assert f"was begun with another {data / name}" in one_line(capsys)
+
+
+def test_ablations_know_the_overrides_of_the_first_run(data, tmp_path, asked):
+    out = tmp_path / "out"
+    reproduce(data, out, "--config", "tiny", "--set", "refine.epochs=3")
+    assert reproduce(data, out, "--ablations") == 0
+    design = asked[-1][1][-1]
+    assert (design.name, design.config.name, design.config.refine.epochs) == ("design", "tiny-lite", 3)
+    assert (out / "ablations/design/config.json").is_file()
+
+
+def test_only_tiny_has_another_design_to_compare(data, tmp_path, asked):
+    reproduce(data, tmp_path / "out", "--config", "lite", "--ablations")
+    assert "design" not in [row.name for row in asked[-1][1]]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--seeds", "0"), "--seeds 0: expected 1 or more"),
+        (("--config", "small"), "small: no such config"),
+        (("--set", "refine.epoch=1"), "no config field 'refine.epoch'"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_leave_nothing(data, tmp_path, capsys, more, said):
+    assert reproduce(data, tmp_path / "out", *more) == 2
+    assert said in one_line(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_no_data_folder_is_one_line(data, tmp_path, capsys):
+    (data / "tags/train.jsonl").unlink()
+    assert reproduce(data, tmp_path / "out") == 2
+    assert f"{data / 'tags/train.jsonl'}: missing; expected a data folder" in one_line(capsys)
+
+
+def test_a_folder_of_something_else_is_left_alone(data, tmp_path, asked, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").touch()
+    assert reproduce(data, out, "--config", "tiny") == 2
+    assert f"{out}: holds thesis.txt" in one_line(capsys)
+    assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_in_its_place_is_one_line(data, tmp_path, capsys):
+    (tmp_path / "out").touch()
+    assert reproduce(data, tmp_path / "out") == 2
+    assert "expected a folder" in one_line(capsys)
