@@ -25,7 +25,8 @@ def main() -> int:
     from cmask_tf.evaluation.evaluate import evaluate
 
     try:
-        evaluate(attention_system(args.kind, args.seed_dir), args.images, args.masks, args.out)
+        system = attention_system(args.kind, args.seed_dir)
+        evaluate(system, args.images, args.masks, args.out, title=args.kind)
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code
