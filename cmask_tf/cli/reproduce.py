@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 from pathlib import Path
 
 
@@ -34,6 +36,20 @@ def add_parser(subparsers) -> None:
     add("--json", action="store_true", help="print the report's metrics.json")
 
 
+@contextlib.contextmanager
+def _terminable():
+    """SIGTERM ends the command that is running, too, as Ctrl-C does."""
+
+    def end(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def run(args) -> None:
     """Reproduces, and says where the report is."""
     from cmask_tf.reproduce.whole import reproduce
@@ -41,7 +57,8 @@ def run(args) -> None:
     source, saved = args.config, args.out / "config.json"
     if source is None:
         source = str(saved) if saved.is_file() else "lite"
-    metrics = reproduce(args.data, args.out, source, args.set, args.seeds, args.ablations)
+    with _terminable():
+        metrics = reproduce(args.data, args.out, source, args.set, args.seeds, args.ablations)
     if args.json:
         print(json.dumps(metrics, indent=1, ensure_ascii=False))
         return

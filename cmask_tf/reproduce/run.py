@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cmask_tf.data.claim import write_json
+from cmask_tf.data.claim import GO_ON, write_json
 from cmask_tf.errors import UserError
 from cmask_tf.reproduce.plan import Step
 from cmask_tf.reproduce.progress import Progress, last_line
@@ -55,20 +55,20 @@ def alone(out: Path) -> Iterator[int]:
         os.close(handle)
 
 
-def run(steps: Sequence[Step], out: Path, lock: int, progress: Progress | None = None) -> None:
+def run(steps: Sequence[Step], out: Path, lock: int, progress: Progress) -> None:
     """Runs every step whose result is not there, in order.
 
     Args:
         steps: from `plan`.
         out: OUT; logs and times go to OUT/logs.
         lock: what `alone` yields.
-        progress: the view; on stderr by default.
+        progress: the view.
 
     Raises:
         StepFailed: names the step, the last line it printed and its log.
         UserError: a step succeeded and its result is not there, or what it reads is missing.
+        KeyboardInterrupt: says how to go on.
     """
-    progress = progress or Progress(len(steps))
     for step in steps:
         if step.writes.exists():
             progress.skip()
@@ -98,6 +98,8 @@ def _run(step: Step, logs: Path, lock: int, progress: Progress) -> None:
     try:
         code = _process(step, log, lock, progress)
         outcome = "done" if code == 0 else "failed"
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"step {step.name} is not finished; {GO_ON}") from None
     finally:
         _add_time(step.name, progress.end(outcome), logs.parent)
     if code:

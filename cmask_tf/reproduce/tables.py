@@ -249,7 +249,7 @@ def presence(scores: Scores) -> Table:
         "the mask of an absent concept; shown: masks count only where their concept was found."
     )
     rows = []
-    for system in sorted(_systems(scores)):
+    for system in _ranked(scores):
         cells = tuple(cell(scores, system, _presence_value(key)) for key in PRESENCE)
         if cells[0].values:
             rows.append(Row((system,), cells))
@@ -257,9 +257,9 @@ def presence(scores: Scores) -> Table:
 
 
 def boundary(scores: Scores) -> Table:
-    """Boundary IoU per level, of all systems with masks."""
-    rows = []
-    for system in sorted(_systems(scores)):
+    """Boundary IoU per level, of all systems with masks that are not "not trained"."""
+    rows, below = [], untrained(scores)
+    for system in (system for system in _ranked(scores) if system not in below):
         cells = tuple(cell(scores, system, level_value("boundary_iou", level)) for level in LEVELS)
         if any(c.values for c in cells):
             rows.append(Row((system,), cells))
@@ -267,9 +267,9 @@ def boundary(scores: Scores) -> Table:
 
 
 def semantic(scores: Scores) -> Table:
-    """All concepts at once, one label a pixel."""
-    rows = []
-    for system in sorted(_systems(scores)):
+    """All concepts at once, one label a pixel; of the systems of `boundary`."""
+    rows, below = [], untrained(scores)
+    for system in (system for system in _ranked(scores) if system not in below):
         cells = tuple(cell(scores, system, _semantic_value(key)) for key in ("miou", "ignored"))
         if cells[0].values:
             rows.append(Row((system,), cells))
@@ -300,6 +300,13 @@ def changed_decisions(decided: Mapping, changed: Sequence[tuple[str, str, str, M
 
 def _systems(scores: Scores) -> set[str]:
     return {system for of_seed in scores.values() for system in of_seed}
+
+
+def _ranked(scores: Scores) -> list[str]:
+    """Ours first, then the others of the paper, floors, and any other."""
+    known = dict.fromkeys((*ABLATED, *sum(TABLE_2.values(), ())))
+    there = _systems(scores)
+    return [system for system in known if system in there] + sorted(there - set(known))
 
 
 def _not_in_table_2(scores: Scores) -> set[str]:

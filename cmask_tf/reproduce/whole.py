@@ -12,6 +12,7 @@ from cmask_tf.data.claim import write_json
 from cmask_tf.errors import UserError
 from cmask_tf.reproduce import ablations, run
 from cmask_tf.reproduce.plan import Request, plan
+from cmask_tf.reproduce.progress import Progress
 
 CLAIM = "reproduction.json"  # what OUT was begun with
 _NEEDED = ("coco/concept_masks_val.json", "coco/concept_masks_test.json",
@@ -48,10 +49,14 @@ def reproduce(
         rows = ablations.rows(request, _other_design(preset, changes)) if with_ablations else []
         ablations.write_configs(request, rows)
         steps += ablations.steps(request, rows)
-        run.run(steps, out, lock)
+        progress = Progress(len(steps) + 1)
+        run.run(steps, out, lock, progress)
         from cmask_tf.reproduce.report import write_report
 
-        return write_report(request, rows)
+        progress.begin("report")
+        metrics = write_report(request, rows)
+        progress.end()
+        return metrics
 
 
 def _check_data(data: Path) -> None:

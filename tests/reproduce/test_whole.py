@@ -1,11 +1,13 @@
 """`cmask reproduce`: what it takes, what it refuses, and what it remembers of an OUT."""
 
 import json
+import signal
 
 import pytest
 
 from cmask_tf import cli
-from cmask_tf.reproduce import report, run
+from cmask_tf.reproduce import report, run, whole
+from cmask_tf.reproduce.plan import Step
 
 ANNOTATIONS = (
     "coco/concept_masks_val.json",
@@ -29,7 +31,7 @@ def data(tmp_path):
 def asked(monkeypatch):
     """What would be run and reported, in place of doing it."""
     seen = []
-    monkeypatch.setattr(run, "run", lambda steps, out, lock: seen.append(steps))
+    monkeypatch.setattr(run, "run", lambda steps, out, lock, progress: seen.append(steps))
 
     def reported(request, rows):
         seen.append((request, rows))
@@ -44,9 +46,24 @@ def reproduce(data, out, *more: str) -> int:
 
 
 def one_line(capsys) -> str:
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("[")]
     return error
+
+
+def test_a_terminated_run_ends_its_command_and_says_how_to_go_on(data, tmp_path, monkeypatch, capsys):
+    result = tmp_path / "out/slow"
+    (tmp_path / "slowtool.py").write_text(
+        "import os, signal, time\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(60)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(whole, "plan", lambda request: [Step("slow", ("slowtool",), (), result)])
+    before = signal.getsignal(signal.SIGTERM)
+    assert reproduce(data, tmp_path / "out", "--config", "tiny") == 130
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1] == "cmask: interrupted: step slow is not finished; run the same command to go on"
+    assert signal.getsignal(signal.SIGTERM) is before
+    with run.alone(tmp_path / "out"):  # the command is gone
+        pass
 
 
 def test_seeds_count_from_the_configs(data, tmp_path, asked, capsys):
