@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cmask_tf import config as configs
 from cmask_tf.config import Config
 from cmask_tf.reproduce.plan import (
     SYSTEMS,
@@ -22,7 +23,7 @@ from cmask_tf.reproduce.plan import (
 )
 
 REMIX = "cmask_tf.reproduce.remix"
-CHOSEN = "as configured"
+DESIGN = "design"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def rows(request: Request, other_design: Config | None) -> list[Row]:
         Row("theta-1", "theta (4.4)", "chosen on validation photos", "1"),
     ]
     if other_design:
-        found.append(Row("design", "design", config.name, other_design.name, other_design))
+        found.append(Row(DESIGN, "design", config.name, other_design.name, other_design))
     return found
 
 
@@ -73,13 +74,19 @@ def place(request: Request, row: Row) -> Path:
     return request.out / "ablations" / row.name
 
 
-def write_configs(request: Request, rows: Sequence[Row]) -> None:
-    """The config files that steps name."""
+def write_design(request: Request, rows: Sequence[Row]) -> None:
+    """The config file of the other design, which its steps name."""
     for row in rows:
         if row.config:
             folder = place(request, row)
             folder.mkdir(parents=True, exist_ok=True)
             row.config.save(folder / "config.json")
+
+
+def read_design(request: Request) -> Config | None:
+    """The other design, as `write_design` wrote it; None without one."""
+    file = request.out / "ablations" / DESIGN / "config.json"
+    return configs.load(str(file)) if file.is_file() else None
 
 
 def _row_steps(request: Request, row: Row) -> list[Step]:

@@ -20,13 +20,14 @@ TRAININGS = {
     "saliency": "saliency",
     "closed-set": "closed set",
 }
+_COLUMNS = 4
 
 
 def draw_curves(request: Request, path: Path) -> list[str]:
-    """Draws a column for each training whose history lies in its work folder, and a line for each seed.
+    """Draws two plots for each training whose history lies in its work folder, with a line for each seed.
 
     Returns:
-        The titles of the columns; without any no picture is written.
+        The titles of the trainings; without any no picture is written.
     """
     found = {
         title: histories for name, title in TRAININGS.items() if (histories := _histories(request, name))
@@ -36,23 +37,33 @@ def draw_curves(request: Request, path: Path) -> list[str]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(2.2 * len(found), 4), dpi=110, layout="constrained")
-    grid = figure.subplots(2, len(found), squeeze=False, sharex="col")
-    for (title, histories), (loss, validation) in zip(found.items(), grid.T, strict=True):
-        loss.set_title(title, fontsize=9)
-        for seed, history in histories.items():
-            epochs = [epoch["epoch"] for epoch in history["train"]]
-            loss.plot(epochs, [epoch["loss"] for epoch in history["train"]], marker=".", label=f"seed {seed}")
-            validation.plot(epochs, _validation(history), marker=".")
-        validation.set_ylabel(_measure(history), fontsize=8)
-        validation.set_xlabel("epoch", fontsize=8)
-        for axes in (loss, validation):
-            axes.tick_params(labelsize=7)
-            axes.xaxis.get_major_locator().set_params(integer=True)
-    grid[0, 0].set_ylabel("loss", fontsize=8)
+    columns = min(len(found), _COLUMNS)
+    bands = -(-len(found) // columns)
+    figure = Figure(figsize=(2.6 * columns, 3.8 * bands), dpi=100, layout="constrained")
+    grid = figure.subplots(2 * bands, columns, squeeze=False)
+    for place, (title, histories) in enumerate(found.items()):
+        top, column = 2 * (place // columns), place % columns
+        _draw(grid[top, column], grid[top + 1, column], title, histories)
+    for unused in grid.reshape(bands, 2, columns).swapaxes(1, 2).reshape(-1, 2)[len(found) :].flat:
+        unused.axis("off")
     grid[0, 0].legend(fontsize=7, frameon=False)
     FigureCanvasAgg(figure).print_png(path)
     return list(found)
+
+
+def _draw(loss, validation, title: str, histories: Mapping[int, Mapping]) -> None:
+    """One training: a line a seed, in the axes of the loss and those of the validation below."""
+    from matplotlib.ticker import MaxNLocator
+
+    for seed, history in histories.items():
+        epochs = [epoch["epoch"] for epoch in history["train"]]
+        loss.plot(epochs, [epoch["loss"] for epoch in history["train"]], marker=".", label=f"seed {seed}")
+        validation.plot(epochs, _validation(history), marker=".")
+    loss.set_title(f"{title}: loss", fontsize=9)
+    validation.set_title(f"{title}: {_measure(history)}", fontsize=9)
+    for axes in (loss, validation):
+        axes.tick_params(labelsize=7)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _histories(request: Request, name: str) -> dict[int, dict]:

@@ -37,7 +37,7 @@ class Ordering:
         outcome: HOLDS, FAILS, WITHIN or NOT_MEASURED.
         differences: better minus worse, one a seed that has both.
         better, worse: their means over those seeds.
-        note: what else has to be known.
+        notes: what else has to be known.
     """
 
     claim: Claim
@@ -45,7 +45,7 @@ class Ordering:
     differences: tuple[float, ...]
     better: float | None
     worse: float | None
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def spread(self) -> float | None:
@@ -81,7 +81,7 @@ CLAIMS = _claims()
 def orderings(scores: Scores, claims: Sequence[Claim] = CLAIMS) -> list[Ordering]:
     """What became of each claim."""
     below = untrained(scores)
-    return [_ordering(scores, claim, below.get(claim.worse, "")) for claim in claims]
+    return [_ordering(scores, claim, below.get(claim.worse)) for claim in claims]
 
 
 def judge(differences: Sequence[float], or_equal: bool = False) -> str:
@@ -102,7 +102,7 @@ def judge(differences: Sequence[float], or_equal: bool = False) -> str:
     return WITHIN
 
 
-def _ordering(scores: Scores, claim: Claim, note: str) -> Ordering:
+def _ordering(scores: Scores, claim: Claim, untrained_note: str | None) -> Ordering:
     get = level_value(claim.measure, *claim.levels)
     pairs = [
         (get(of_seed[claim.better]), get(of_seed[claim.worse]))
@@ -112,6 +112,6 @@ def _ordering(scores: Scores, claim: Claim, note: str) -> Ordering:
     pairs = [(one, other) for one, other in pairs if one is not None and other is not None]
     differences = tuple(one - other for one, other in pairs)
     means = [statistics.fmean(column) for column in zip(*pairs, strict=True)] or [None, None]
-    if len(pairs) == 1:
-        note = f"One seed, whose spread is unknown. {note}".strip()
-    return Ordering(claim, judge(differences, claim.or_equal), differences, *means, note)
+    notes = ("With one seed the spread is unknown, and the sign of the difference decides.",)
+    notes = (notes if len(pairs) == 1 else ()) + ((untrained_note,) if untrained_note else ())
+    return Ordering(claim, judge(differences, claim.or_equal), differences, *means, notes)

@@ -41,6 +41,7 @@ FLOORS = {
 }
 CMASK = "cmask_tf.cli"
 SCORE = "cmask_tf.reproduce.score"
+REPORT = "cmask_tf.reproduce.report"
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,14 @@ class Step:
         command: the words after `python -m`.
         reads: what must be there before.
         writes: what is there when the step is done; a step whose result is there is not repeated.
+        always: it is repeated all the same.
     """
 
     name: str
     command: tuple[str, ...]
     reads: tuple[Path, ...]
     writes: Path
+    always: bool = False
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,14 @@ def score_step(request: Request, place: Path, system: str, options: tuple[str, .
     reads = tuple(Path(word) for word in others if request.out in Path(word).parents)
     name = str(result.relative_to(request.out))
     return _step(name, CMASK, words, reads, result / "metrics.json")
+
+
+def report_step(request: Request, with_ablations: bool) -> Step:
+    """The report of all that was scored."""
+    words = [REPORT, "--data", request.data, "--out", request.out, "--seeds", *request.seeds]
+    words += ["--ablations"] if with_ablations else []
+    result = request.out / "report" / "metrics.json"
+    return Step("report", tuple(map(str, words)), (), result, always=True)
 
 
 def _test_photos(request: Request) -> list[Path | str]:

@@ -1,15 +1,22 @@
-"""The report: OUT/report/{report.html, report.md, metrics.json, pictures/}, there whole or not at all."""
+"""The report: OUT/report/{report.html, report.md, metrics.json, pictures/}, there whole or not at all.
+
+python -m cmask_tf.reproduce.report --data DATA --out OUT --seeds 0 1 2 [--ablations]
+"""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import importlib.metadata
 import os
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from cmask_tf import config as configs
 from cmask_tf.data.claim import write_json
+from cmask_tf.errors import UserError
 from cmask_tf.reproduce import ablations, document, tables
 from cmask_tf.reproduce.curves import draw_curves
 from cmask_tf.reproduce.document import Grid, Picture, Section
@@ -91,13 +98,32 @@ def ordering_row(ordering: Ordering) -> tuple[str, ...]:
     return (
         f"{claim.better} {'≥' if claim.or_equal else '>'} {claim.worse}",
         f"{_MEASURES[claim.measure]}, {' + '.join(claim.levels)}",
-        f"{ordering.outcome}{' (' + ordering.note + ')' if ordering.note else ''}",
+        ordering.outcome,
         _number(ordering.better),
         _number(ordering.worse),
         "-" if mean is None else f"{mean:+.3f}",
         spread,
         str(n),
     )
+
+
+def main() -> int:
+    """Writes the report that the arguments name; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", required=True)
+    parser.add_argument("--ablations", action="store_true")
+    args = parser.parse_args()
+    try:
+        config = configs.load(str(args.out / "config.json"))
+        request = Request(args.data, args.out, config, tuple(args.seeds))
+        rows = ablations.rows(request, ablations.read_design(request)) if args.ablations else ()
+        write_report(request, rows)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
 
 
 def _number(value: float | None) -> str:
@@ -176,7 +202,8 @@ def _orderings(found: Sequence[Ordering]) -> Section:
         "seeds' differences (spread), and does not hold when it is as far below 0."
     )
     rows = tuple(map(ordering_row, found))
-    return Section("orderings", "The paper's orderings", (Grid(header, rows, labels=3), note))
+    notes = dict.fromkeys(note for one in found for note in one.notes)
+    return Section("orderings", "The paper's orderings", (Grid(header, rows, labels=3), note, *notes))
 
 
 def _times(request: Request, times: dict[str, float]) -> Section:
@@ -226,3 +253,7 @@ def _version() -> str:
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -70,7 +70,7 @@ def run(steps: Sequence[Step], out: Path, lock: int, progress: Progress) -> None
         KeyboardInterrupt: says how to go on.
     """
     for step in steps:
-        if step.writes.exists():
+        if step.writes.exists() and not step.always:
             progress.skip()
             continue
         missing = [path for path in step.reads if not path.exists()]

@@ -150,8 +150,11 @@ def levels(scores: Scores) -> Table:
             if _told(row) or system in below:
                 rows.append(row)
     sets = ", ".join(f"{level} = {LEVELS[level]}" for level in TABLE_2)
-    notes = (f"The paper's test sets: {sets}. Closed-set is a ceiling, the last three others are floors.",
-             *below.values())  # fmt: skip
+    notes = (
+        f"The paper's test sets: {sets}.",
+        f"Closed-set is a ceiling: full supervision of the concepts with masks. Floors: {', '.join(FLOORS)}.",
+        *below.values(),
+    )
     return Table("levels", "Table 2: levels of supervision", ("level", "model"), tuple(QUALITY.values()),
                  tuple(rows), paper["source"], notes)  # fmt: skip
 

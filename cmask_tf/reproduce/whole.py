@@ -11,7 +11,7 @@ from cmask_tf import config as configs
 from cmask_tf.data.claim import write_json
 from cmask_tf.errors import UserError
 from cmask_tf.reproduce import ablations, run
-from cmask_tf.reproduce.plan import Request, plan
+from cmask_tf.reproduce.plan import Request, plan, report_step
 from cmask_tf.reproduce.progress import Progress
 
 CLAIM = "reproduction.json"  # what OUT was begun with
@@ -47,16 +47,11 @@ def reproduce(
         request = Request(data, out, config, tuple(range(config.seed, config.seed + seeds)))
         steps = plan(request)
         rows = ablations.rows(request, _other_design(preset, changes)) if with_ablations else []
-        ablations.write_configs(request, rows)
+        ablations.write_design(request, rows)
         steps += ablations.steps(request, rows)
-        progress = Progress(len(steps) + 1)
-        run.run(steps, out, lock, progress)
-        from cmask_tf.reproduce.report import write_report
-
-        progress.begin("report")
-        metrics = write_report(request, rows)
-        progress.end()
-        return metrics
+        steps.append(report_step(request, with_ablations))
+        run.run(steps, out, lock, Progress(len(steps)))
+    return json.loads(steps[-1].writes.read_text(encoding="utf-8"))
 
 
 def _check_data(data: Path) -> None:

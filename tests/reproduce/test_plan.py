@@ -127,7 +127,9 @@ def test_ablations_turn_each_decision_round(tmp_path, keep):
 def test_the_other_design_is_a_row_where_there_is_one(tmp_path):
     asked = request(tmp_path)
     rows = ablations.rows(asked, config.tiny("lite"))
-    ablations.write_configs(asked, rows)
+    assert ablations.read_design(asked) is None
+    ablations.write_design(asked, rows)
+    assert ablations.read_design(asked) == config.tiny("lite")
     assert (rows[-1].here, rows[-1].instead) == ("tiny-paper", "tiny-lite")
     first = step(ablations.steps(asked, rows), "ablations/design/embedding")
     assert config.load(option(first, "--config")) == config.tiny("lite")

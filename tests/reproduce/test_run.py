@@ -1,7 +1,12 @@
 """Running steps: once each, in order, resumable, and one line for what goes wrong."""
 
 import io
+import os
+import signal
+import subprocess
 import sys
+import time
+from dataclasses import replace
 
 import pytest
 
@@ -68,6 +73,13 @@ def test_steps_run_in_order_and_what_is_done_is_not_repeated(place):
     assert len(told.splitlines()) == 2
 
 
+def test_a_step_may_be_repeated_always(place):
+    todo = [replace(step, always=True) for step in steps(place, one="")]
+    go(place, todo)
+    go(place, todo)
+    assert order(place) == ["one", "one"]
+
+
 def test_a_step_that_fails_is_one_line_that_names_it_and_its_log(place):
     todo = steps(place, one="", two="fail", three="")
     with pytest.raises(UserError) as stop:
@@ -127,6 +139,27 @@ def test_an_interrupt_ends_the_running_command(place, monkeypatch):
         run.run(todo, place / "out", lock, Interrupted(1, io.StringIO()))
     with run.alone(place / "out"):  # the command holds the lock while it lives
         assert not (place / "ended").exists()
+
+
+def test_a_command_that_a_killed_run_left_keeps_the_next_one_off(place):
+    (place / "steptool.py").write_text(
+        "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(60)\n"
+    )
+    code = (
+        "import pathlib, sys\nfrom cmask_tf.reproduce import plan, progress, run\n"
+        "out = pathlib.Path('out')\nstep = plan.Step('one', ('steptool',), (), out / 'one')\n"
+        "with run.alone(out) as lock:\n    run.run([step], out, lock, progress.Progress(1))\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    while not ((place / "pid").exists() and (place / "pid").read_text()):
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    try:
+        with pytest.raises(UserError, match="or a command that one left"), run.alone(place / "out"):
+            pass
+    finally:
+        os.kill(int((place / "pid").read_text()), signal.SIGKILL)
 
 
 class Terminal(io.StringIO):

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from cmask_tf import cli
-from cmask_tf.reproduce import report, run, whole
+from cmask_tf import cli, config
+from cmask_tf.reproduce import run, whole
 from cmask_tf.reproduce.plan import Step
 
 ANNOTATIONS = (
@@ -31,14 +31,18 @@ def data(tmp_path):
 def asked(monkeypatch):
     """What would be run and reported, in place of doing it."""
     seen = []
-    monkeypatch.setattr(run, "run", lambda steps, out, lock, progress: seen.append(steps))
 
-    def reported(request, rows):
-        seen.append((request, rows))
-        return {"orderings": []}
+    def ran(steps, out, lock, progress):
+        seen.append(steps)
+        (out / "report").mkdir(exist_ok=True)
+        (out / "report/metrics.json").write_text('{"orderings": []}')
 
-    monkeypatch.setattr(report, "write_report", reported)
+    monkeypatch.setattr(run, "run", ran)
     return seen
+
+
+def names(steps: list[Step]) -> list[str]:
+    return [step.name for step in steps]
 
 
 def reproduce(data, out, *more: str) -> int:
@@ -68,11 +72,13 @@ def test_a_terminated_run_ends_its_command_and_says_how_to_go_on(data, tmp_path,
 
 def test_seeds_count_from_the_configs(data, tmp_path, asked, capsys):
     assert reproduce(data, tmp_path / "out", "--config", "tiny", "--seeds", "3", "--set", "seed=5") == 0
-    steps, (request, rows) = asked
-    assert request.seeds == (5, 6, 7)
-    assert request.config.name == "tiny-paper"
-    assert rows == []
-    assert [step.name for step in steps][:3] == ["records", "vocabulary", "seed-5/embedding"]
+    (steps,) = asked
+    assert names(steps)[:3] == ["records", "vocabulary", "seed-5/embedding"]
+    assert [name for name in names(steps) if name.endswith("/model")] == [
+        "seed-5/model", "seed-6/model", "seed-7/model"
+    ]  # fmt: skip
+    assert steps[-1].command[-4:] == ("--seeds", "5", "6", "7")
+    assert config.load(str(tmp_path / "out/config.json")).name == "tiny-paper"
     assert "report.html: written" in capsys.readouterr().out
 
 
@@ -85,9 +91,9 @@ def test_the_same_out_goes_on_with_its_config_and_more_seeds(data, tmp_path, ask
     out = tmp_path / "out"
     assert reproduce(data, out, "--config", "tiny", "--set", "refine.epochs=3") == 0
     assert reproduce(data, out, "--seeds", "2") == 0
-    assert asked[-1][0].config == asked[1][0].config
-    assert asked[-1][0].config.refine.epochs == 3
-    assert asked[-1][0].seeds == (0, 1)
+    assert config.load(str(out / "config.json")).refine.epochs == 3
+    assert "seed-1/model" not in names(asked[0])
+    assert "seed-1/model" in names(asked[1])
 
 
 def test_another_config_is_refused_by_the_field_that_differs(data, tmp_path, asked, capsys):
@@ -114,14 +120,16 @@ def test_ablations_know_the_overrides_of_the_first_run(data, tmp_path, asked):
     out = tmp_path / "out"
     reproduce(data, out, "--config", "tiny", "--set", "refine.epochs=3")
     assert reproduce(data, out, "--ablations") == 0
-    design = asked[-1][1][-1]
-    assert (design.name, design.config.name, design.config.refine.epochs) == ("design", "tiny-lite", 3)
-    assert (out / "ablations/design/config.json").is_file()
+    design = config.load(str(out / "ablations/design/config.json"))
+    assert (design.name, design.refine.epochs) == ("tiny-lite", 3)
+    assert names(asked[-1])[-2:] == ["ablations/design/scores/Ours", "report"]
+    assert asked[-1][-1].command[-1] == "--ablations"
 
 
 def test_only_tiny_has_another_design_to_compare(data, tmp_path, asked):
     reproduce(data, tmp_path / "out", "--config", "lite", "--ablations")
-    assert "design" not in [row.name for row in asked[-1][1]]
+    assert "ablations/theta-1/model" in names(asked[0])
+    assert "ablations/design/model" not in names(asked[0])
 
 
 @pytest.mark.parametrize(
