@@ -63,6 +63,7 @@ def _draw(loss, validation, title: str, histories: Mapping[int, Mapping]) -> Non
     validation.set_title(f"{title}: {_measure(history)}", fontsize=9)
     for axes in (loss, validation):
         axes.tick_params(labelsize=7)
+        axes.set_xlim(0.5, epochs[-1] + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
