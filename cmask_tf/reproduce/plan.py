@@ -178,7 +178,7 @@ def scoring_steps(request: Request, seed: int) -> list[Step]:
     if seed == request.seeds[0]:
         systems |= FLOORS
     for file in sorted((place / "detections").glob("*.json")):
-        systems[file.stem] = ("--detections", str(file))
+        systems[file.stem] = ("--detections", "{seed}/detections/" + file.name)
     steps = [score_step(request, place, name, options) for name, options in systems.items()]
     for kind, stage in ATTENTION.items():
         result = place / "scores" / kind
@@ -191,7 +191,8 @@ def scoring_steps(request: Request, seed: int) -> list[Step]:
 def score_step(request: Request, place: Path, system: str, options: tuple[str, ...]) -> Step:
     """`cmask evaluate` of one system on the test photos, to PLACE/scores/SYSTEM."""
     result = place / "scores" / system
-    option, *others = [word.format(seed=place, out=request.out) for word in options]
+    folders = {"{seed}": str(place), "{out}": str(request.out)}
+    option, *others = [_filled(word, folders) for word in options]
     words = ["evaluate", option, *others, *_test_photos(request), "--out", result]
     reads = tuple(Path(word) for word in others if request.out in Path(word).parents)
     name = str(result.relative_to(request.out))
@@ -209,6 +210,12 @@ def report_step(request: Request, with_ablations: bool) -> Step:
 def _test_photos(request: Request) -> list[Path | str]:
     truth = request.data / "coco" / "concept_masks_test.json"
     return ["--images", request.data / "images" / "test", "--masks", truth]
+
+
+def _filled(word: str, folders: dict[str, str]) -> str:
+    for name, folder in folders.items():
+        word = word.replace(name, folder)
+    return word
 
 
 def _set(changes) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The report: every table in three forms, valid HTML, and the paper's figures in columns of their own."""
 
 import json
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,9 @@ import pytest
 from PIL import Image
 from reproduction_fixture import all_systems, of_masks, request, write_scores
 
-from cmask_tf.reproduce import ablations
+from cmask_tf import config
+from cmask_tf.reproduce import ablations, report
+from cmask_tf.reproduce.plan import report_step
 from cmask_tf.reproduce.report import cell_text, grid, write_report
 from cmask_tf.reproduce.tables import Cell, Row, Table
 
@@ -94,22 +97,22 @@ def asked(tmp_path):
 
 def test_the_page_is_valid_and_has_every_table_and_picture(asked):
     write_report(asked, figures=figures)
-    report = asked.out / "report"
-    page = Page((report / "report.html").read_text())
+    place = asked.out / "report"
+    page = Page((place / "report.html").read_text())
     assert page.ids == ["about", "orderings", *KEYS, "pictures", "times"]
     assert page.hrefs == [f"#{key}" for key in page.ids]
     assert len(page.tables) == len(KEYS) + 2
     assert page.sources == ["pictures/fig4.png", "pictures/curves.png"]
-    assert all((report / source).is_file() for source in page.sources)
-    assert "Attention &lt;of&gt; maps" in (report / "report.html").read_text()
+    assert all((place / source).is_file() for source in page.sources)
+    assert "Attention &lt;of&gt; maps" in (place / "report.html").read_text()
 
 
 def test_markdown_and_json_hold_the_same_tables(asked):
     found = write_report(asked, figures=figures)
-    report = asked.out / "report"
-    assert json.loads((report / "metrics.json").read_text()) == json.loads(json.dumps(found))
+    place = asked.out / "report"
+    assert json.loads((place / "metrics.json").read_text()) == json.loads(json.dumps(found))
     assert list(found["tables"]) == KEYS
-    text = (report / "report.md").read_text()
+    text = (place / "report.md").read_text()
     assert [line for line in text.splitlines() if line.startswith("## ")][2:-2] == [
         f"## {table['title']}" for table in found["tables"].values()
     ]
@@ -180,6 +183,21 @@ def test_a_report_that_fails_leaves_the_earlier_one(asked):
         write_report(asked, figures=broken)
     assert (asked.out / "report/report.md").read_text() == before
     assert not (asked.out / "report.partial").exists()
+
+
+def test_the_step_finds_config_and_rows_in_out(asked, monkeypatch):
+    asked.config.save(asked.config_file)
+    rows = ablations.rows(asked, config.tiny("lite"))
+    ablations.write_design(asked, rows)
+    for row in rows:
+        write_scores(ablations.place(asked, row), {"Ours": of_masks(0.4)})
+    monkeypatch.setattr(report, "_make_figures", figures)
+    words = report_step(asked, with_ablations=True).command
+    monkeypatch.setattr(sys, "argv", list(words))
+    assert report.main() == 0
+    written = json.loads((asked.out / "report/metrics.json").read_text())
+    assert written["seeds"] == [0, 1]
+    assert written["tables"]["decisions"]["rows"][-1]["labels"]["to"] == "tiny-lite"
 
 
 def test_the_report_names_no_place_of_the_machine(asked):
