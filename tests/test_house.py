@@ -24,6 +24,7 @@ FLOORS = [
     ("evaluation",),
     ("export",),
     ("serving",),
+    ("reproduce",),
     ("cli",),
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

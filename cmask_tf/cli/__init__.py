@@ -14,7 +14,18 @@ from collections.abc import Sequence
 
 from cmask_tf.errors import UserError
 
-COMMANDS = ("segment", "concepts", "vocabulary", "data", "train", "evaluate", "export", "serve", "client")
+COMMANDS = (
+    "segment",
+    "concepts",
+    "vocabulary",
+    "data",
+    "train",
+    "evaluate",
+    "export",
+    "serve",
+    "client",
+    "reproduce",
+)
 
 
 class _Parser(argparse.ArgumentParser):
