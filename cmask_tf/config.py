@@ -41,7 +41,10 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Attention:
-    """The image sizes (square, px) at which attention is computed (4.3), the training size first."""
+    """The image sizes (square, px) at which attention is computed (4.3), the training size first.
+
+    The same size twice is a single attention map (Table 3's Ours-singleAtt): it comes on both channels.
+    """
 
     sizes: tuple[int, ...] = (300, 700)
 

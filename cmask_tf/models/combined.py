@@ -251,6 +251,10 @@ class ConceptMaskModel(tf.Module):
         """
         features = {}
         for number, size in enumerate(self.sizes, start=1):
+            if size in self.sizes[: number - 1]:  # a single attention, given twice
+                for name in ("embedding", "hidden"):
+                    features[f"{name}_{number}"] = features[f"{name}_1"]
+                continue
             e, c5 = embedding.embed_map(self.backbone, self.head, squares[str(size)], training=False)
             e = tf.nn.l2_normalize(e, -1)
             features[f"embedding_{number}"] = e

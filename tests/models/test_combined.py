@@ -195,6 +195,20 @@ def test_a_verification_network_of_its_own_is_asked_in_place_of_the_embedding_he
     assert np.abs(raw - model.raw_scores(features, model.resolve(vocabulary.vectors[:2]), rows)).max() > 0.01
 
 
+def test_one_size_given_twice_is_one_attention_on_both_channels(parts, vocabulary):
+    first = settings().attention.sizes[0]
+    single = dataclasses.replace(settings(), attention=config.Attention(sizes=(first, first)))
+    mixing = build_mixing(vocabulary, CONCEPTS, "pmi") | {"theta": THETA}
+    model = ConceptMaskModel(single, parts, ConceptTable.build(vocabulary, CONCEPTS, mixing, THRESHOLDS))
+    parameters, rows = model.resolve(vocabulary.vectors[:2]), np.zeros(2, np.int32)
+    maps, _ = model.attention(model.encode(PHOTOS), parameters, rows)
+    np.testing.assert_array_equal(maps[0], maps[1])
+    expected, _ = build(parts, vocabulary).attention(
+        build(parts, vocabulary).encode(PHOTOS), parameters, rows
+    )
+    np.testing.assert_allclose(maps[0], expected[0], atol=1e-6)
+
+
 def test_a_mask_does_not_depend_on_the_other_concepts(model, vocabulary, features):
     words = np.concatenate([vocabulary.vectors, outside_word()[None]])
     rows = np.zeros(len(words), np.int32)

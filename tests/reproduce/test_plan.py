@@ -58,7 +58,7 @@ def test_each_training_says_only_what_it_changes(tmp_path):
     assert option(step(steps, "seed-1/model-noNeg"), "--from") == str(out / "seed-1/refine-noNeg")
     single = step(steps, "seed-1/model-singleAtt")
     assert option(single, "--from") == str(out / "seed-1/refine")
-    assert option(single, "--set") == "attention.sizes=[96]"
+    assert option(single, "--set") == "attention.sizes=[96,96]"
     assert step(steps, "seed-1/saliency").command[1:3] == ("baseline", "saliency")
     assert option(step(steps, "seed-1/closed-set"), "--like") == str(out / "seed-1/model")
 
