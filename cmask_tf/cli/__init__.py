@@ -14,7 +14,9 @@ from collections.abc import Sequence
 
 from cmask_tf.errors import UserError
 
-COMMANDS = ("segment", "concepts", "vocabulary", "data", "train", "evaluate", "export", "serve", "client")
+COMMANDS = (
+    "segment", "concepts", "vocabulary", "data", "train", "baseline", "evaluate", "export", "serve", "client",
+)  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
