@@ -48,11 +48,11 @@ def run(args) -> None:
 
     from cmask_tf.training import baseline_directory
 
-    if baseline_directory.finished(args.out, args.kind, config):
+    vgg16 = args.vgg16 if args.kind == "saliency" else None
+    if baseline_directory.finished(args.out, args.kind, config, vgg16 is not None):
         print(f"{args.out}: finished already; remove it to train again")
         return
     from cmask_tf.training.baselines import train_baseline
 
-    vgg16 = args.vgg16 if args.kind == "saliency" else None
     train_baseline(args.kind, config, args.data, args.like, args.out, vgg16)
     print(f"{args.out}: written")

@@ -49,10 +49,10 @@ def build_dss(backbone: keras.Model, size: int, width: float = 1.0) -> keras.Mod
         sides[side] = _side_output(maps[side - 1], side, width)
         if deeper := CONNECTIONS.get(side):
             taken = [_enlarged(sides[i], sides[side], f"side{i}_to_side{side}") for i in deeper]
-            joined = layers.Concatenate(name=f"side{side}_short")([sides[side], *taken])
+            joined = layers.Concatenate(dtype="float32", name=f"side{side}_short")([sides[side], *taken])
             sides[side] = layers.Conv2D(1, 1, dtype="float32", name=f"side{side}_joined")(joined)
     full = [_enlarged(sides[side], image, f"side{side}_logits") for side in sorted(sides)]
-    six = layers.Concatenate(name="sides")(full)
+    six = layers.Concatenate(dtype="float32", name="sides")(full)
     equal = keras.initializers.Constant(1 / len(SIDES))
     fused = layers.Conv2D(1, 1, kernel_initializer=equal, dtype="float32", name="fused")(six)
     logits = layers.Concatenate(dtype="float32", name="logits")([six, fused])

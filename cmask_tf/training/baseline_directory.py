@@ -74,9 +74,7 @@ def load(directory: Path) -> Baseline:
     for name in (_KIND, _CONFIG, _CONCEPTS, _NETWORK):
         if not (directory / name).is_file():
             raise UserError(f"{directory / name}: no such file; expected a baseline of `cmask baseline`")
-    about, concepts = load_json(directory / _KIND), load_json(directory / _CONCEPTS)
-    if not isinstance(about, dict) or about.get("kind") not in KINDS:
-        raise UserError(f"{directory / _KIND}: expected a kind of {', '.join(KINDS)}")
+    about, concepts = _about(directory), load_json(directory / _CONCEPTS)
     _check_concepts(directory / _CONCEPTS, about["kind"], concepts)
     config = configs.load(str(directory / _CONFIG))
     bare = dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, weights=None))
@@ -86,7 +84,7 @@ def load(directory: Path) -> Baseline:
     return Baseline(about["kind"], config, concepts, network)
 
 
-def finished(directory: Path, kind: str, config: Config) -> bool:
+def finished(directory: Path, kind: str, config: Config, vgg16: bool = False) -> bool:
     """Whether this baseline is there already.
 
     Raises:
@@ -94,13 +92,20 @@ def finished(directory: Path, kind: str, config: Config) -> bool:
     """
     if not directory.exists():
         return False
-    if not (directory / _KIND).is_file() or load_json(directory / _KIND).get("kind") != kind:
+    if not (directory / _KIND).is_file() or _about(directory)["kind"] != kind:
         raise UserError(f"{directory}: exists and is not a {kind} baseline; give another --out")
-    if configs.load(str(directory / _CONFIG)) != config:
+    if configs.load(str(directory / _CONFIG)) != config or _about(directory).get("vgg16", False) != vgg16:
         raise UserError(
             f"{directory}: was trained with another config; give another --out, or the same config"
         )
     return True
+
+
+def _about(directory: Path) -> dict:
+    about = load_json(directory / _KIND)
+    if not isinstance(about, dict) or about.get("kind") not in KINDS:
+        raise UserError(f"{directory / _KIND}: expected a kind of {', '.join(KINDS)}")
+    return about
 
 
 def _check_concepts(path: Path, kind: str, concepts) -> None:

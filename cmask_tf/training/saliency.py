@@ -32,15 +32,25 @@ class SaliencyTask(MaskTask):
         )
 
     def loss(self, batch: dict) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """The sum of the cross entropies of six side outputs and the fused one, each of them a term, [b]."""
+        """The sum of the losses of six side outputs and of the fused one, each of them a term, float32 [b].
+
+        Each is a cross entropy, as published, and Dice with Stage 3's weight (0 in `paper()`): what helps the
+        model to learn of little data is not kept from what it is compared with.
+        """
         logits = self.logits(batch["image"], training=True)
         mask, weight = (tf.cast(batch[plane], tf.float32) for plane in ("mask", "weight"))
         names = [*(f"side{side}" for side in range(1, dss.OUTPUTS)), "fused"]
         terms = {
-            name: losses.mask_loss(one, mask, weight)
+            name: self._loss(one, mask, weight)
             for name, one in zip(names, tf.split(logits, dss.OUTPUTS, axis=-1), strict=True)
         }
         return tf.add_n(list(terms.values())), terms
+
+    def _loss(self, logits: tf.Tensor, mask: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+        loss = losses.mask_loss(logits, mask, weight)
+        if self.plan.dice_weight:
+            loss += self.plan.dice_weight * losses.mask_dice(logits, mask, weight)
+        return loss
 
     def probabilities(self, logits: tf.Tensor) -> tf.Tensor:
         """Saliency float32 [B, S, S, 1]."""
