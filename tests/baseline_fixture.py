@@ -17,7 +17,7 @@ from cmask_tf.data.sources import Annotated, Object
 
 HEIGHT, WIDTH = 56, 64
 COLOURS = {"dress": (220, 30, 30), "bag": (30, 200, 30), "hair": (30, 30, 220)}
-PHOTOS = {"masks": 24, "boxes": 24, "val": 6}
+PHOTOS = {"masks": 120, "boxes": 4, "val": 6}
 
 
 def photo(number: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -4,12 +4,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from segmenter_fixture import smallest_config
 
 from cmask_tf import losses
 from cmask_tf.config import Backbone
 from cmask_tf.errors import UserError
 from cmask_tf.models import dss, vgg
 from cmask_tf.models.backbone import build_backbone, freeze, with_stem
+from cmask_tf.models.baselines import build_baseline
 
 SIZE = 64
 
@@ -25,7 +27,7 @@ def ours(name: str = "resnet50", output_stride: int = 16) -> keras.Model:
 @pytest.fixture(scope="module")
 def published() -> keras.Model:
     keras.utils.set_random_seed(0)
-    return dss.build_dss(vgg.build_vgg16(), SIZE)
+    return build_baseline("saliency", smallest_config(), 1, vgg16="random")
 
 
 @pytest.fixture(scope="module")

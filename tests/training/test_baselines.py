@@ -15,9 +15,8 @@ from cmask_tf.metrics import mask_scores
 from cmask_tf.training.baselines import comparable
 from cmask_tf.training.progress import ProgressBar
 
-SHORT = ["--set", "refine.epochs=1", "--set", "segment.epochs=1", "--set", "segment.batch=6"]
-LONG = ["--set", "refine.epochs=15", "--set", "segment.epochs=3", "--set", "segment.batch=6",
-        "--set", "segmentation.channels=32", "--set", "segment.learning_rate=0.004"]  # fmt: skip
+SHORT = ["--set", "segment.epochs=1", "--set", "segment.batch=30"]  # two epochs of four steps
+LONG = ["--set", "segment.epochs=2", "--set", "segment.batch=4", "--set", "segmentation.channels=32"]
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +67,13 @@ def scores(system, names):
 
 def test_saliency_finds_what_has_masks_better_than_the_whole_photo_does(trained):
     found, whole = scores(open_baseline(trained["saliency"]), ["anything"])
-    assert found > whole + 0.15
+    assert found > whole + 0.25
 
 
 def test_a_closed_set_tells_its_concepts_apart(trained):
     system = open_baseline(trained["closed-set"])
     found, whole = scores(system, ["dress", "bag"])
-    assert found > whole + 0.15
+    assert found > whole + 0.25
     image, masks = photo(201)
     dress, bag = system.predict(None, image, ["dress", "bag"])
     assert dress.probability[masks["dress"]].mean() > bag.probability[masks["dress"]].mean() + 0.2
@@ -86,9 +85,9 @@ def test_the_directory_tells_what_it_is_and_where_it_came_from(trained, folder):
         made = json.loads((directory / "provenance.json").read_text())
         history = json.loads((folder / f"{kind}.run" / "history.json").read_text())
         minutes = [epoch["minutes"] for epoch in history["validation"]]
-        assert len(minutes) == made["epochs"] == 20  # (15 x 24 + 3 x 36) / 24, rounded
+        assert len(minutes) == made["epochs"] == 3  # (11 x 4 + 2 x 180) / 120, rounded
         assert made["minutes"] == pytest.approx(sum(minutes)) and min(minutes) > 0
-        assert made["records"]["masks"] == 24 and "masks/dataset.json" in made["inputs"]
+        assert made["records"]["masks"] == 120 and "masks/dataset.json" in made["inputs"]
         assert "val_iou_mask" in made["validation"][0]
     concepts = json.loads((trained["closed-set"] / "concepts.json").read_text())
     assert [c["name"] for c in concepts] == ["dress", "bag"] and "purses" in concepts[1]["spellings"]
