@@ -232,6 +232,7 @@ def test_present_dice_is_the_mean_over_the_planes_that_show_something():
     logits = np.full(mask.shape, -50.0, np.float32)
     logits[:2, :, 0, 0] = 50  # one right and one wrong pixel
     logits[0, 0, :, 1] = 50  # both right
+    logits[1:, 1, 1, 1] = 50  # where nothing is to be found: cross entropy's task
     weight = np.ones_like(mask)
     np.testing.assert_allclose(losses.present_dice(logits, mask, weight), [0.2, 0.4, 0.0], atol=1e-6)
     weight[0, 1, 0, 0] = 0  # the wrong pixel is a crowd's
