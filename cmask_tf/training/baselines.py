@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 
 from cmask_tf import model_directory
 from cmask_tf.config import Config, SegmentationTraining
 from cmask_tf.data.records import RecordSet
+from cmask_tf.errors import UserError
 from cmask_tf.models import weights
 from cmask_tf.models.precision import precision
 from cmask_tf.training import baseline_directory
@@ -17,8 +19,9 @@ from cmask_tf.training.concepts import check_supervision, trained_spellings, wit
 from cmask_tf.training.failures import told
 from cmask_tf.training.run import Run, claim, provenance
 from cmask_tf.training.saliency import SaliencyTask
-from cmask_tf.training.starting_weights import Origin, origins
+from cmask_tf.training.starting_weights import origins, vgg16_origins
 from cmask_tf.training.strategy import make_strategy, set_determinism
+from cmask_tf.vocabulary.artefact import Vocabulary
 
 SETS = ("masks", "boxes", "val")
 _OF_MODEL = ("concepts.json", "vocabulary/concepts.tsv")
@@ -53,7 +56,8 @@ def train_baseline(
         set_determinism(config.seed, kernels=False)
         run = _start(config, records, like, out, vgg16, checkpoint_every)
         claim(run, baseline=kind, vgg16=vgg16)
-        schedule = comparable(config, run.record_set("masks"), run.record_set("boxes"), run.concepts)
+        masked = _spellings(run.concepts, run.vocabulary)
+        schedule = comparable(config, run.record_set("masks"), run.record_set("boxes"), masked)
         with precision(config.precision):
             if kind == "saliency":
                 task = SaliencyTask(run, schedule, vgg16)
@@ -70,7 +74,7 @@ def train_baseline(
 
 
 def comparable(
-    config: Config, masks: RecordSet, boxes: RecordSet, concepts: list[dict]
+    config: Config, masks: RecordSet, boxes: RecordSet, masked: Collection[str]
 ) -> SegmentationTraining:
     """Stage 3's schedule with so many epochs that a baseline sees as many photos as Stages 2 and 3 together.
 
@@ -80,9 +84,8 @@ def comparable(
     Args:
         config: the epochs of Stages 2 and 3.
         masks, boxes: the record sets that they train on.
-        concepts: `[{"name", "level"}]`; of masks, Stage 3 trains on those of the mask level.
+        masked: every spelling of the mask-level concepts, the ones whose masks Stage 3 trains on.
     """
-    masked = {concepts[i]["name"] for i in with_level(concepts, "mask")}
     pairs = sum(photos for name, photos in masks.concepts.items() if name in masked)
     seen = config.refine.epochs * boxes.examples + config.segment.epochs * pairs
     return dataclasses.replace(config.segment, epochs=max(1, round(seen / masks.examples)))
@@ -93,7 +96,10 @@ def _start(config: Config, records: Path, like: Path, out: Path, vgg16: str | No
     vocabulary = model_directory.load_vocabulary(like)
     concepts = model_directory.load_concepts(like)
     check_supervision(concepts, records)
-    found = _origins(config, vgg16)
+    masked = _spellings(concepts, vocabulary)
+    if not masked & RecordSet.open(records / "masks").concepts.keys():
+        raise UserError(f"{records / 'masks'}: no concept that {like} has masks of is in these records")
+    found = origins("embedding", config, (), None) if vgg16 is None else vgg16_origins(vgg16)
     inputs = [like / name for name in _OF_MODEL] + [records / name / "dataset.json" for name in SETS]
     inputs += [f for origin in found for f in origin.files if not origin.source.startswith("keras")]
     return Run(
@@ -111,15 +117,10 @@ def _start(config: Config, records: Path, like: Path, out: Path, vgg16: str | No
     )
 
 
-def _origins(config: Config, vgg16: str | None) -> list[Origin]:
-    """The weights that are not drawn at random: those that Stage 1 began with, too."""
-    if vgg16 is None:
-        return origins("embedding", config, (), None)
-    if vgg16 == "random":
-        return []
-    if vgg16 == "imagenet":
-        return [Origin("vgg16", "keras.applications, ImageNet", ())]
-    return [Origin("vgg16", vgg16, (weights.locate(vgg16),))]
+def _spellings(concepts: list[dict], vocabulary: Vocabulary) -> set[str]:
+    """Every spelling of the mask-level concepts."""
+    masked = set(with_level(concepts, "mask"))
+    return {form for form, i in trained_spellings(concepts, vocabulary).items() if i in masked}
 
 
 def _planes(run: Run) -> list[dict]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -45,12 +46,11 @@ def test_a_baseline_sees_as_many_photos_as_stages_2_and_3_together():
         refine=dataclasses.replace(config.refine, epochs=5),
         segment=dataclasses.replace(config.segment, epochs=2, batch=7),
     )
-    concepts = [{"name": "dress", "level": "mask"}, {"name": "hair", "level": "box"}]
-    masks, boxes = record_set(100, dress=80, hair=60), record_set(300, dress=1)
-    schedule = comparable(config, masks, boxes, concepts)
+    masks, boxes = record_set(100, dress=70, gown=10, hair=60), record_set(300, dress=1)
+    schedule = comparable(config, masks, boxes, {"dress", "gown"})
     assert schedule == dataclasses.replace(config.segment, epochs=17)  # (5 x 300 + 2 x 80) / 100
     few = record_set(10, dress=1)
-    assert comparable(config, record_set(10**6, dress=1), few, concepts).epochs == 1
+    assert comparable(config, record_set(10**6, dress=1), few, {"dress"}).epochs == 1
 
 
 def scores(system, names):
@@ -143,6 +143,17 @@ def test_a_place_that_is_taken_is_left_alone(trained, folder, capsys):
     assert "was trained with another config" in one_line(capsys)
     assert main(baseline_arguments(folder, "saliency", folder / "model", *LONG)) == 2
     assert "exists and is not a saliency baseline" in one_line(capsys)
+
+
+def test_records_without_the_model_s_concepts_are_refused(folder, tmp_path, capsys):
+    arguments = baseline_arguments(folder, "closed-set", tmp_path / "out")
+    data = arguments.index("--data") + 1
+    shutil.copytree(arguments[data], tmp_path / "records")
+    arguments[data] = str(tmp_path / "records")
+    index = tmp_path / "records/masks/dataset.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"concepts": {"tree": 9}}))
+    assert main(arguments) == 2
+    assert "records/masks: no concept that" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_what_is_missing_is_named_before_any_work(folder, tmp_path, capsys):
