@@ -99,7 +99,27 @@ def test_a_finished_baseline_is_not_trained_again(trained, folder, capsys):
     assert "finished already" in capsys.readouterr().out
 
 
-def test_a_training_that_was_stopped_goes_on(folder, tmp_path, monkeypatch):
+def assert_only_for_the_same(folder, tmp_path, out, capsys):
+    """What was begun is not taken up by another baseline, or on other records."""
+    same = baseline_arguments(folder, "closed-set", out, *SHORT)
+    place = same.index("--data") + 1
+    others = [*same[:place], str(other_records(folder, tmp_path, read=7)), *same[place + 1 :]]
+    for arguments in (baseline_arguments(folder, "saliency", out, *SHORT), others):
+        capsys.readouterr()
+        assert main(arguments) == 2
+        assert "work of a run with another config or other data" in capsys.readouterr().err
+
+
+def other_records(folder, tmp_path, **changed):
+    """A copy of the records with another index of the mask set."""
+    records = tmp_path / "records"
+    shutil.copytree(folder / "records", records)
+    index = records / "masks/dataset.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | changed))
+    return records
+
+
+def test_a_training_that_was_stopped_goes_on(folder, tmp_path, monkeypatch, capsys):
     out, update, seen = tmp_path / "out", ProgressBar.update, []
 
     def stop(self, epoch, step, terms):
@@ -111,6 +131,7 @@ def test_a_training_that_was_stopped_goes_on(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(ProgressBar, "update", stop)
     assert main(baseline_arguments(folder, "closed-set", out, *SHORT)) == 130
     assert not out.exists()
+    assert_only_for_the_same(folder, tmp_path, out, capsys)
     first = json.loads((tmp_path / "out.run/history.json").read_text())
     assert main(baseline_arguments(folder, "closed-set", out, *SHORT)) == 0
     assert seen[5:] == [(1, 1), (1, 2), (1, 3), (1, 4)] and out.is_dir()
@@ -147,11 +168,8 @@ def test_a_place_that_is_taken_is_left_alone(trained, folder, capsys):
 
 def test_records_without_the_model_s_concepts_are_refused(folder, tmp_path, capsys):
     arguments = baseline_arguments(folder, "closed-set", tmp_path / "out")
-    data = arguments.index("--data") + 1
-    shutil.copytree(arguments[data], tmp_path / "records")
-    arguments[data] = str(tmp_path / "records")
-    index = tmp_path / "records/masks/dataset.json"
-    index.write_text(json.dumps(json.loads(index.read_text()) | {"concepts": {"tree": 9}}))
+    others = other_records(folder, tmp_path, concepts={"tree": 9})
+    arguments[arguments.index("--data") + 1] = str(others)
     assert main(arguments) == 2
     assert "records/masks: no concept that" in capsys.readouterr().err.splitlines()[-1]
 
