@@ -160,7 +160,7 @@ def spatial_discrimination(
 
 
 def mask_loss(logits: tf.Tensor, mask: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-    """Sigmoid cross entropy of Stage 3's mask (4.3), the weighted mean over pixels.
+    """Sigmoid cross entropy of Stage 3's mask (4.3), the weighted mean over pixels (and planes).
 
     Args:
         logits: float32 [B, S, S, 1].
@@ -185,6 +185,20 @@ def mask_dice(logits: tf.Tensor, mask: tf.Tensor, weight: tf.Tensor) -> tf.Tenso
         float32 [B], 0 to 1.
     """
     return _dice(weight * tf.sigmoid(logits), weight * mask, axis=(1, 2, 3))
+
+
+def present_dice(logits: tf.Tensor, mask: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """Soft Dice of the planes that show something, for a network with one plane a concept (not in the paper).
+
+    Args:
+        logits, mask, weight: float32 [B, S, S, P], as in `mask_loss`.
+
+    Returns:
+        float32 [B], 0 to 1, the mean over the planes whose mask is not empty; 0 without any.
+    """
+    dice = _dice(weight * tf.sigmoid(logits), weight * mask, axis=(1, 2))
+    present = tf.cast(tf.reduce_any(mask > 0, axis=(1, 2)), tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(present * dice, -1), tf.reduce_sum(present, -1))
 
 
 def _columns(maps: tf.Tensor, concepts: tf.Tensor) -> tf.Tensor:

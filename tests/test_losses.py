@@ -225,6 +225,29 @@ def image_level_fall(epsilon):
     return float(before - match())
 
 
+def test_present_dice_is_the_mean_over_the_planes_that_show_something():
+    """Of two planes with 2 of 4 pixels: half found (and one wrong) where both count, then an empty plane."""
+    mask = np.zeros((3, 2, 2, 2), np.float32)
+    mask[0, 0] = mask[1, 0, :, 0] = 1
+    logits = np.full(mask.shape, -50.0, np.float32)
+    logits[:2, :, 0, 0] = 50  # one right and one wrong pixel
+    logits[0, 0, :, 1] = 50  # both right
+    logits[1:, 1, 1, 1] = 50  # where nothing is to be found: cross entropy's task
+    weight = np.ones_like(mask)
+    np.testing.assert_allclose(losses.present_dice(logits, mask, weight), [0.2, 0.4, 0.0], atol=1e-6)
+    weight[0, 1, 0, 0] = 0  # the wrong pixel is a crowd's
+    np.testing.assert_allclose(losses.present_dice(logits, mask, weight), [0.125, 0.4, 0.0], atol=1e-6)
+
+
+def test_mask_loss_of_several_planes_is_the_weighted_mean_over_all_of_them():
+    logits = np.zeros((1, 2, 2, 2), np.float32)
+    logits[..., 1] = 50
+    weight = np.ones_like(logits)
+    weight[0, 0, :, 1] = 0
+    found = losses.mask_loss(logits, np.zeros_like(logits), weight)
+    np.testing.assert_allclose(found, [(4 * LOG2 + 2 * 50) / 6], rtol=1e-5)
+
+
 def test_image_level_columns_move_towards_the_originals_at_c_of_a_millionth():
     ours, keras_default = image_level_fall(None), image_level_fall(1e-7)
     assert 2 * LOG2 * 0.5 < ours  # more than half of the distance: two maps that start at log 2

@@ -20,11 +20,12 @@ COMMANDS = (
     "vocabulary",
     "data",
     "train",
+    "baseline",
     "evaluate",
+    "reproduce",
     "export",
     "serve",
     "client",
-    "reproduce",
 )
 
 

@@ -76,14 +76,14 @@ def embedding_batches(
 
     def example(index: tf.Tensor, one: tf.Tensor) -> Example:
         record = schema.parse(one)
-        photo, ids = _Photo(record, order, index), topics.ids(record["tags"])
+        photo, ids = Photo(record, order, index), topics.ids(record["tags"])
         if tags and order.train:
             seed = augment.example_seed(order.seed, order.epoch, index)
             ids = sample(ids, tags, tf.random.fold_in(seed, _OF_TAGS))
         return {"image": photo.image(size), "topic": topics.of(ids)}
 
     shapes = {"image": [size, size, 3], "topic": [topics.dim]}
-    return _batches(serialized(records, order), example, order, batch, shapes)
+    return assembled(serialized(records, order), example, order, batch, shapes)
 
 
 def refinement_batches(
@@ -117,7 +117,7 @@ def refinement_batches(
     def example(index: tf.Tensor, one: tf.Tensor | tuple[tf.Tensor, tf.Tensor]) -> Example:
         one, beside = one if teacher else (one, None)
         record = schema.parse(one)
-        photo = _Photo(record, order, index)
+        photo = Photo(record, order, index)
         boxes, visible = photo.boxes(record["boxes"])
         ids = table.lookup(record["names"])
         used = visible & (ids >= 0) & ~record["crowd"]
@@ -139,7 +139,7 @@ def refinement_batches(
     if teacher:
         shapes |= {"matched": [None], "binary": [grid, grid, None]}
     examples = serialized(records, order, teacher.files if teacher else None)
-    return _batches(examples, example, order, batch, shapes)
+    return assembled(examples, example, order, batch, shapes)
 
 
 def verification_batches(
@@ -211,7 +211,7 @@ def segmentation_batches(
         one, place = pair
         record = attention_records.parse(one)
         labels = attention_records.labels_of(record, place)
-        photo = _Photo(record, order, index, labels == attention_records.MASK)
+        photo = Photo(record, order, index, labels == attention_records.MASK)
         maps = attention_records.maps_of(record, place, photo.flipped())
         labels = geometry.resize_labels(photo.planes(labels), size)
         return {
@@ -239,7 +239,7 @@ def segmentation_batches(
     shapes = {"image": [size, size, 3], "mask": [size, size, 1], "weight": [size, size, 1]}
     shapes |= dict(zip(("first", "second"), attention_records.map_shapes(records.files), strict=True))
     shapes |= {"window": [4], "noise": [2, *augment.GRID]}
-    return _batches(pairs, example, order, batch, shapes, enlarge)
+    return assembled(pairs, example, order, batch, shapes, enlarge)
 
 
 def photo_batches(records: Records, sizes: Sequence[int], batch: int, *, skip: int = 0) -> tf.data.Dataset:
@@ -257,7 +257,7 @@ def photo_batches(records: Records, sizes: Sequence[int], batch: int, *, skip: i
         return {**images, "serialized": one}
 
     shapes = {f"image_{s}": [s, s, 3] for s in sizes} | {"serialized": []}
-    return _batches(serialized(records, order), example, order, batch, shapes)
+    return assembled(serialized(records, order), example, order, batch, shapes)
 
 
 def decode_photo(encoded: tf.Tensor, window: tf.Tensor | None = None) -> tf.Tensor:
@@ -290,7 +290,7 @@ def decode_photo(encoded: tf.Tensor, window: tf.Tensor | None = None) -> tf.Tens
     return tf.ensure_shape(tf.cond(tf.io.is_jpeg(encoded), jpeg, png), [None, None, 3])
 
 
-class _Photo:
+class Photo:
     """The photo of an example, and what lies over it; whole, or in training cut, mirrored and lit."""
 
     def __init__(self, record: Example, order: Order, index: tf.Tensor, mask: tf.Tensor | None = None):
@@ -342,7 +342,7 @@ class _Photo:
         return tf.zeros([2, *augment.GRID])
 
 
-def _batches(
+def assembled(
     examples: tf.data.Dataset,
     example: Callable,
     order: Order,

