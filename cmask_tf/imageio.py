@@ -47,6 +47,15 @@ def read_image(path: str | Path) -> np.ndarray:
         raise UserError(f"{path}: a damaged or truncated image ({reason})") from None
 
 
+def as_seen(mask: np.ndarray, path: str | Path) -> np.ndarray:
+    """A mask bool [H, W] of a photo's stored pixels, turned along with the photo (EXIF orientation)."""
+    with Image.open(path) as photo:
+        exif = photo.getexif()
+    turned = Image.fromarray(mask.astype(np.uint8))
+    turned.getexif().update(exif)
+    return np.asarray(ImageOps.exif_transpose(turned)) > 0
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
