@@ -33,7 +33,7 @@ class Detections:
     Args:
         file: COCO results, also .gz: a list of {"image_id", "category_id" or "category" (its name),
             "segmentation" (polygons in px, or an RLE of either form), "score" in [0, 1]}, or an object with
-            that list as "annotations" and "categories" of its own. Other keys, "bbox" among them, are not read.
+            that list as "annotations" and "categories" of its own. Other keys ("bbox") are not read.
         least_score: an instance belongs to the mask, and its concept is present, from this score on.
         annotations: the COCO file that the detector's ids are from: its `images`, and its `categories` where
             the results have none.
