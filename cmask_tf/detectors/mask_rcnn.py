@@ -15,6 +15,7 @@ from official.vision.tasks.maskrcnn import MaskRCNNTask
 from cmask_tf.detectors.classes import Classes
 from cmask_tf.detectors.recipe import Recipe
 from cmask_tf.detectors.records import decoder
+from cmask_tf.errors import UserError
 
 WARM_UP = 500  # steps, less in a short training
 SHUFFLED = 1000  # records in the buffer
@@ -33,6 +34,20 @@ class MaskRCNNStar(MaskRCNNTask):
     def __init__(self, config: maskrcnn.MaskRCNNTask, classes: Classes):
         super().__init__(config)
         self._classes = classes
+
+    def initialize(self, model) -> None:
+        """Begins with the backbone's checkpoint, where the configuration names one.
+
+        Raises:
+            UserError: it is of another network.
+        """
+        try:
+            super().initialize(model)
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            problem = str(error).splitlines()[0]
+            raise UserError(
+                f"{self.task_config.init_checkpoint}: not the weights of this backbone ({problem:.200})"
+            ) from None
 
     def build_inputs(self, params, input_context=None) -> tf.data.Dataset:
         """Batches of (photos, labels) from both record sets, shuffled together, without end."""

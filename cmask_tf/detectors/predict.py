@@ -110,8 +110,10 @@ def predict(directory: Path, images: Path, annotations: Path, out: Path) -> int:
         The number of instances.
 
     Raises:
-        UserError: no such detector, a photo that is not there or no photo.
+        UserError: no such detector, a photo that is not there or no photo, no folder for `out`.
     """
+    if not Path(out).absolute().parent.is_dir():
+        raise UserError(f"{out}: no such folder to write in")
     photos = list(_photos(Path(annotations), PhotoFinder(images)))
     detector, found = Detector(directory), []
     for number, path in tqdm(photos, "Mask R-CNN*", unit="photo"):

@@ -33,10 +33,12 @@ def train(records: Path, out: Path, recipe: Recipe, backbone: Path | None = None
     classes, photos = Classes.of(boxes, masks), boxes.examples + masks.examples
     if backbone is not None:
         backbone = _checkpoint(Path(backbone))
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    if recipe.batch_size % max(gpus, 1):
+        raise UserError(f"batch_size {recipe.batch_size}: expected a multiple of the {gpus} GPUs")
     _claim(Path(out), recipe, classes)
     tf_keras.utils.set_random_seed(recipe.seed)
     config = experiment(recipe, classes, boxes.files + masks.files, photos, backbone)
-    gpus = len(tf.config.list_physical_devices("GPU"))
     strategy = distribute_utils.get_distribution_strategy("mirrored" if gpus > 1 else "one_device", gpus)
     with strategy.scope():
         task = MaskRCNNStar(config.task, classes)

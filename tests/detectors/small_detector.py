@@ -46,6 +46,20 @@ def losses(task, model, batch):
     return {name: [one[name] for one in seen] for name in seen[0]}
 
 
+def begun_with(config, classes, model, folder):
+    """Whether a backbone's checkpoint gives its weights back, and what is said of another's."""
+    right = tf.train.Checkpoint(backbone=model.backbone).save(str(folder / "resnet"))
+    wrong = tf.train.Checkpoint(other=tf.Variable(1.0)).save(str(folder / "other"))
+    kernel = model.backbone.trainable_variables[0]
+    before = kernel.numpy()
+    kernel.assign(tf.zeros_like(kernel))
+    MaskRCNNStar(config.task.replace(init_checkpoint=right), classes).initialize(model)
+    try:
+        MaskRCNNStar(config.task.replace(init_checkpoint=wrong), classes).initialize(model)
+    except UserError as error:
+        return bool(before.any() and (kernel.numpy() == before).all()), str(error)
+
+
 def interrupted_training(records, out):
     """Steps that a training took when it was interrupted in its third, and when it was started again."""
     taken, step = [], MaskRCNNStar.train_step
@@ -113,6 +127,7 @@ def run(folder):
         "gt_classes": batch[1]["gt_classes"].numpy().tolist(),
         "mask_losses": mask_losses(task),
         "losses": losses(task, model, batch),
+        "begun_with": begun_with(config, classes, model, folder),
         "steps": interrupted_training(records, out),
         "wrong_out": wrong_out(records, out),
     }

@@ -118,6 +118,11 @@ def test_an_interrupted_training_goes_on_from_its_last_checkpoint(seen, folder):
     ]
 
 
+def test_training_begins_with_the_backbones_checkpoint_and_with_no_other(seen, folder):
+    same, message = seen["begun_with"]
+    assert same and message.startswith(f"{folder / 'other-1'}: not the weights of this backbone")
+
+
 def test_another_recipe_does_not_take_up_the_checkpoints(seen, folder):
     assert seen["wrong_out"].startswith(f"{folder / 'out'}: holds the training of another recipe")
 
