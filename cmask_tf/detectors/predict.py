@@ -36,8 +36,9 @@ class Detector:
         found = tf.train.latest_checkpoint(directory)
         if found is None:
             raise UserError(f"{directory}: no checkpoint yet; expected a detector that was trained")
-        task = MaskRCNNStar(experiment(self._recipe, self.classes, [], 1).task, self.classes)
-        self._model = task.build_model()
+        config = experiment(self._recipe, self.classes, [], 1).task
+        self._anchors = _anchors(config.model)
+        self._model = MaskRCNNStar(config, self.classes).build_model()
         try:
             tf.train.Checkpoint(model=self._model).restore(found).assert_existing_objects_matched()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
@@ -76,18 +77,10 @@ class Detector:
         image, info = preprocess_ops.resize_and_crop_image(
             preprocess_ops.normalize_image(photo), [size, size], [size, size], 1.0, 1.0
         )
-        config = experiment(self._recipe, self.classes, [], 1).task.model
-        anchors = anchor.build_anchor_generator(
-            config.min_level,
-            config.max_level,
-            config.anchor.num_scales,
-            config.anchor.aspect_ratios,
-            config.anchor.anchor_size,
-        )((size, size))
         found = model(
             image[None],
             image_shape=info[None, 1],
-            anchor_boxes={level: boxes[None] for level, boxes in anchors.items()},
+            anchor_boxes=self._anchors,
             training=False,
         )
         count = found["num_detections"][0]
@@ -124,6 +117,18 @@ def predict(directory: Path, images: Path, annotations: Path, out: Path) -> int:
     except OSError as error:
         raise UserError(f"{out}: cannot be written ({error.strerror})") from None
     return len(found)
+
+
+def _anchors(model) -> dict[str, tf.Tensor]:
+    """Level -> boxes [1, h, w, 4 x anchors] of a network's configuration."""
+    anchors = anchor.build_anchor_generator(
+        model.min_level,
+        model.max_level,
+        model.anchor.num_scales,
+        model.anchor.aspect_ratios,
+        model.anchor.anchor_size,
+    )(tuple(model.input_size[:2]))
+    return {level: boxes[None] for level, boxes in anchors.items()}
 
 
 def _photos(annotations: Path, finder: PhotoFinder) -> Iterator[tuple[int | str, Path]]:

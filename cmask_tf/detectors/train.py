@@ -42,7 +42,9 @@ def train(records: Path, out: Path, recipe: Recipe, backbone: Path | None = None
     strategy = distribute_utils.get_distribution_strategy("mirrored" if gpus > 1 else "one_device", gpus)
     with strategy.scope():
         task = MaskRCNNStar(config.task, classes)
-    train_lib.run_experiment(strategy, task, "train", config, str(out))
+    runner = train_lib.OrbitExperimentRunner(strategy, task, "train", config, str(out))
+    with strategy.scope():  # its own run() would also make a graph of the network, to count operations
+        runner.controller.train(steps=config.trainer.train_steps)
 
 
 def _checkpoint(path: Path) -> str:

@@ -13,8 +13,6 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from cmask_tf.data.records import RecordSet
-from cmask_tf.detectors.classes import Classes
 from cmask_tf.detectors.command import main
 from cmask_tf.detectors.mask_rcnn import MaskRCNNStar, experiment
 from cmask_tf.detectors.predict import Detector
@@ -39,7 +37,7 @@ def mask_losses(task):
 def losses(task, model, batch):
     """name -> the losses of one batch before each of some steps on it."""
     optimizer, seen = tf_keras.optimizers.Adam(3e-3), []
-    for _ in range(8):
+    for _ in range(6):
         metrics = task.build_metrics(training=True)
         task.train_step(batch, model, optimizer, metrics)
         seen.append({metric.name: float(metric.result()) for metric in metrics})
@@ -60,15 +58,36 @@ def begun_with(config, classes, model, folder):
         return bool(before.any() and (kernel.numpy() == before).all()), str(error)
 
 
-def interrupted_training(records, out):
-    """Steps that a training took when it was interrupted in its third, and when it was started again."""
-    taken, step = [], MaskRCNNStar.train_step
+def looked_at(task, batch, model, folder):
+    """What can be seen of a detector that is about to take its first step; it is left as it was."""
+    config = experiment(RECIPE, task._classes, [], 8)
+    weights = [variable.numpy() for variable in model.variables]
+    seen = {
+        "mask_channels": [v.shape[-1] for v in model.trainable_variables if "mask-logits/kernel" in v.name],
+        "drawn": tf.reduce_max(batch[1]["gt_masks"], (2, 3)).numpy().tolist(),
+        "gt_classes": batch[1]["gt_classes"].numpy().tolist(),
+        "begun_with": begun_with(config, task._classes, model, folder),
+        "mask_losses": mask_losses(task),
+        "losses": losses(task, model, batch),
+    }
+    for variable, value in zip(model.variables, weights, strict=True):
+        variable.assign(value)
+    return seen
 
-    def counted(self, *args, **keys):
+
+def interrupted_training(records, out):
+    """What was seen, with the steps of a training that is interrupted in its third, and of the next one."""
+    taken, seen, step = [], {}, MaskRCNNStar.train_step
+
+    def counted(self, batch, model, *args, **keys):
         taken.append(1)
+        if len(taken) == 1:
+            MaskRCNNStar.train_step = step  # which `losses` calls
+            seen.update(looked_at(self, batch, model, out.parent))
+            MaskRCNNStar.train_step = counted
         if len(taken) == 3:
             raise KeyboardInterrupt
-        return step(self, *args, **keys)
+        return step(self, batch, model, *args, **keys)
 
     MaskRCNNStar.train_step = counted
     try:
@@ -76,7 +95,7 @@ def interrupted_training(records, out):
     except KeyboardInterrupt:
         first = len(taken) - 1
     train(records, out, RECIPE)
-    return first, len(taken) - 1 - first
+    return seen | {"steps": [first, len(taken) - 1 - first]}
 
 
 def predicted(arguments):
@@ -114,23 +133,8 @@ def wrong_out(records, out):
 def run(folder):
     tf.config.run_functions_eagerly(True)  # a graph of it takes longer to make than all steps here
     records, out, results = folder / "records", folder / "out", folder / "results.json"
-    boxes, masks = (RecordSet.open(records / name) for name in ("boxes", "masks"))
-    classes = Classes.of(boxes, masks)
-    config = experiment(RECIPE, classes, boxes.files + masks.files, 8)
-    tf_keras.utils.set_random_seed(0)
-    task = MaskRCNNStar(config.task, classes)
-    model, batch = task.build_model(), next(iter(task.build_inputs(config.task.train_data)))
-    seen = {
-        "mask_channels": [v.shape[-1] for v in model.trainable_variables if "mask-logits/kernel" in v.name],
-        "classes": sorted(set(batch[1]["gt_classes"].numpy().ravel().tolist()) - {-1}),
-        "drawn": tf.reduce_max(batch[1]["gt_masks"], (2, 3)).numpy().tolist(),
-        "gt_classes": batch[1]["gt_classes"].numpy().tolist(),
-        "mask_losses": mask_losses(task),
-        "losses": losses(task, model, batch),
-        "begun_with": begun_with(config, classes, model, folder),
-        "steps": interrupted_training(records, out),
-        "wrong_out": wrong_out(records, out),
-    }
+    seen = interrupted_training(records, out)
+    seen["wrong_out"] = wrong_out(records, out)
     options = {"model": out, "images": folder / "images", "masks": folder / "photos.json", "out": results}
     seen["exit_code"], detector = predicted(
         ["predict", *(f"--{key}={value}" for key, value in options.items())]
