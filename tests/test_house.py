@@ -20,6 +20,7 @@ FLOORS = [
     ("models", "losses", "overlap"),
     ("model_directory",),
     ("training",),
+    ("detectors",),
     ("segmenter",),
     ("evaluation",),
     ("export",),

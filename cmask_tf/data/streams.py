@@ -52,6 +52,16 @@ def json_entries(path: Path, key: str | None = None, what: str = "an object") ->
         _expect_list(path, key, what)
 
 
+def holds_a_list(path: Path) -> bool:
+    """Whether the outermost value of a JSON file is a list, by its first byte.
+
+    Raises:
+        UserError: no such file.
+    """
+    with _opened(path) as file:
+        return _first_byte(file) == b"["
+
+
 def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line number, fields) of every line with anything in it, the heading too.
 

@@ -23,7 +23,7 @@ from cmask_tf.data.sources import PhotoFinder, read_json
 from cmask_tf.errors import UserError
 from cmask_tf.faults import BadRecord
 
-LONG_SIDE = 480  # px of the crop that GrabCut works on
+LONG_SIDE = 480  # px of a box's crop
 MARGIN = 0.3  # of the box's sides, around it: what is surely background
 ROUNDS = 5
 ATTENDED = 0.2  # attention, min-max normalised in the box, from which a pixel is probably foreground
@@ -33,24 +33,30 @@ PixelBox = tuple[float, float, float, float]  # x, y, width, height in px, as CO
 Attention = Callable[[np.ndarray, Sequence[str]], dict[str, np.ndarray]]
 
 
-def grabcut(photo: np.ndarray, boxes: Sequence[PixelBox], attention: np.ndarray | None = None) -> np.ndarray:
+def grabcut(
+    photo: np.ndarray,
+    boxes: Sequence[PixelBox],
+    attention: np.ndarray | None = None,
+    long_side: int = LONG_SIDE,
+) -> np.ndarray:
     """The mask of what is in some boxes, each cut out alone.
 
     Args:
         photo: uint8 RGB [H, W, 3].
         boxes: in pixels of the photo.
         attention: float [H, W], higher where the concept is more likely; None: the box is all that is known.
+        long_side: px of the crop that GrabCut works on, at most.
 
     Returns:
         bool [H, W]; never outside the boxes.
     """
     mask = np.zeros(photo.shape[:2], bool)
     for box in boxes:
-        mask |= _cut_out(photo, box, attention)
+        mask |= _cut_out(photo, box, attention, long_side)
     return mask
 
 
-def _cut_out(photo: np.ndarray, box: PixelBox, attention: np.ndarray | None) -> np.ndarray:
+def _cut_out(photo: np.ndarray, box: PixelBox, attention: np.ndarray | None, long_side: int) -> np.ndarray:
     height, width = photo.shape[:2]
     x, y, w, h = box
     inner = _window(x, y, x + w, y + h, height, width)
@@ -58,7 +64,7 @@ def _cut_out(photo: np.ndarray, box: PixelBox, attention: np.ndarray | None) -> 
     inside = np.zeros((height, width), bool)
     inside[inner] = True
     crop = photo[outer]
-    scale = min(1.0, LONG_SIDE / max(crop.shape[:2]))
+    scale = min(1.0, long_side / max(crop.shape[:2]))
     size = tuple(max(1, round(side * scale)) for side in crop.shape[1::-1])
     seeds = np.where(cv2.resize(inside[outer].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST), 3, 0)
     seeds = seeds.astype(np.uint8)

@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from cmask_tf.data import streams
-from cmask_tf.data.streams import csv_rows, json_entries
+from cmask_tf.data.streams import csv_rows, holds_a_list, json_entries
 from cmask_tf.errors import UserError
 
 VALUES = [{"a": 1, "b": [1.5, -2e3, None, True]}, "é ", 7, []]
@@ -19,6 +19,15 @@ def test_a_list_in_an_object_a_list_alone_and_an_object_of_entries_give_the_same
     for value, key in [({"x": [0], "y": VALUES}, "y"), (VALUES, None), (dict(enumerate(VALUES)), None)]:
         path.write_text(json.dumps(value))
         assert list(json_entries(path, key)) == VALUES
+
+
+@pytest.mark.parametrize(
+    "text, is_list", [(" \n[1]", True), ("\ufeff[]", True), ('{"a": [1]}', False), ("", False)]
+)
+def test_a_list_is_told_from_an_object_by_its_first_byte(tmp_path, text, is_list):
+    path = tmp_path / "a.json"
+    path.write_text(text, encoding="utf-8")
+    assert holds_a_list(path) is is_list
 
 
 def test_whole_numbers_stay_whole_and_others_are_floats(tmp_path):
