@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from cmask_tf import config, geometry
 from cmask_tf.models import attention, embedding, mixing, verification
-from cmask_tf.models.combined import SAME_WORD, ConceptMaskModel
+from cmask_tf.models.combined import ConceptMaskModel
+from cmask_tf.models.recognition import SAME_WORD
 
 
 class Literal(tf.Module):
@@ -65,7 +66,7 @@ class Literal(tf.Module):
         given["attention"] = attention.stack_scales(maps, self.size)
         mask = tf.sigmoid(self.parts["segmentation_decoder"](given, training=False))[..., 0]
         raw = verification.raw_score(self.parts["embedding"], c5, maps[0], vector)
-        return mask, verification.calibrate(raw, threshold)
+        return mask, verification.calibrate(raw, threshold, verification.SLOPE)
 
 
 class Ours(tf.Module):

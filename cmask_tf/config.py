@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cmask_tf.dataclass_values import build, override
 from cmask_tf.errors import UserError
 
 
@@ -41,7 +41,10 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Attention:
-    """The image sizes (square, px) at which attention is computed (4.3), the training size first."""
+    """The image sizes (square, px) at which attention is computed (4.3), the training size first.
+
+    The same size twice is a single attention map (Table 3's Ours-singleAtt): it comes on both channels.
+    """
 
     sizes: tuple[int, ...] = (300, 700)
 
@@ -74,6 +77,15 @@ class Mixing:
     """Weakly supervised mixing (4.4): how the neighbour p(q) of a concept q is found."""
 
     neighbours: str = "pmi"  # "pmi": cosine of word vectors; "second_order": substitutes
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Whether the concept is in the photo (supplement 5)."""
+
+    hidden: int = (
+        0  # width of a network of its own, trained on tags; 0: the embedding network, as in the paper
+    )
 
 
 @dataclass(frozen=True)
@@ -126,6 +138,15 @@ class SegmentationTraining(Schedule):
 
 
 @dataclass(frozen=True)
+class VerificationTraining(Schedule):
+    """The verification network, after Stage 3; only where `verification.hidden` asks for one."""
+
+    negatives: int = (
+        0  # words, drawn anew each time, that a photo is not to have; 0: all that it is not tagged with
+    )
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole system: the networks and the three trainings."""
 
@@ -136,9 +157,11 @@ class Config:
     refinement: Refinement = field(default_factory=Refinement)
     segmentation: Segmentation = field(default_factory=Segmentation)
     mixing: Mixing = field(default_factory=Mixing)
+    verification: Verification = field(default_factory=Verification)
     embed: EmbeddingTraining = field(default_factory=EmbeddingTraining)
     refine: RefinementTraining = field(default_factory=RefinementTraining)
     segment: SegmentationTraining = field(default_factory=SegmentationTraining)
+    verify: VerificationTraining = field(default_factory=VerificationTraining)
     precision: str = "float32"  # of training: "float32", "mixed_bfloat16", "mixed_float16"
     seed: int = 0
 
@@ -163,6 +186,7 @@ def lite() -> Config:
         refinement=Refinement(bottleneck=256),
         segmentation=Segmentation(design="lite", size=288, channels=64, low_level=16, encoder=net),
         mixing=Mixing(neighbours="second_order"),
+        verification=Verification(hidden=256),
         embed=EmbeddingTraining(epochs=3, batch=32, learning_rate=1e-3, backbone_rate=0.2),
         refine=RefinementTraining(
             epochs=12,
@@ -183,6 +207,7 @@ def lite() -> Config:
             dice_weight=1.0,
             attention_noise=0.1,
         ),
+        verify=VerificationTraining(epochs=4, batch=16, learning_rate=1e-3, weight_decay=1e-3),
     )
 
 
@@ -231,6 +256,8 @@ def tiny(design: str = "paper") -> Config:
         segment=dataclasses.replace(
             base.segment, epochs=3, batch=16, attention_noise=0.2, dice_weight=1.0, **rates
         ),
+        verification=Verification(hidden=256),
+        verify=VerificationTraining(epochs=8, batch=16, learning_rate=1e-3, weight_decay=1e-3),
     )
 
 
@@ -257,15 +284,15 @@ def load(source: str, overrides: typing.Sequence[str] = ()) -> Config:
     else:
         # A file of an earlier version lacks new fields, which can be overridden all the same.
         values, where = _read_json(Path(source)), str(source)
-        values = dataclasses.asdict(_build(Config, values, where, ""))
+        values = dataclasses.asdict(build(Config, values, where))
     for text in overrides:
-        _override(values, text)
+        override(values, text)
     return from_dict(values, where)
 
 
 def from_dict(values: dict, where: str = "config") -> Config:
     """A Config from plain values; `where` is named in errors."""
-    config = _build(Config, values, where, "")
+    config = build(Config, values, where)
     _validate(config, where)
     return config
 
@@ -282,54 +309,7 @@ def _read_json(path: Path) -> dict:
     return values
 
 
-def _override(values: dict, text: str) -> None:
-    key, equals, raw = text.partition("=")
-    if not equals:
-        raise UserError(f"--set {text}: expected field=value, as in refine.epochs=10")
-    try:
-        value = json.loads(raw)
-    except ValueError:
-        value = raw
-    *parents, leaf = key.split(".")
-    for name in parents:
-        values = values.get(name) if isinstance(values, dict) else None
-    if not isinstance(values, dict) or leaf not in values:
-        raise UserError(f"--set {text}: no config field {key!r}")
-    values[leaf] = value
-
-
-def _build(cls, values: dict, where: str, prefix: str):
-    if not isinstance(values, dict):
-        raise UserError(f"{where}: {prefix.rstrip('.')} is an object of fields, not {values!r}")
-    hints = typing.get_type_hints(cls)
-    for key in values:
-        if key not in hints:
-            raise UserError(f"{where}: unknown field {prefix}{key}; known here: {', '.join(hints)}")
-    if cls is Config and "name" not in values:
-        raise UserError(f"{where}: field name is missing")
-    built = {k: _convert(hints[k], v, where, prefix + k) for k, v in values.items()}
-    return cls(**built)
-
-
-def _convert(kind, value, where: str, key: str):
-    if typing.get_origin(kind) is types.UnionType:
-        if value is None:
-            return None
-        kind = next(k for k in typing.get_args(kind) if k is not type(None))
-    if dataclasses.is_dataclass(kind):
-        return _build(kind, value, where, key + ".")
-    if typing.get_origin(kind) is tuple:
-        item = typing.get_args(kind)[0]
-        if not isinstance(value, (list, tuple)):
-            raise UserError(f"{where}: {key} is a list of {item.__name__}, not {value!r}")
-        return tuple(_convert(item, v, where, key) for v in value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UserError(f"{where}: {key} is of type {kind.__name__}, not {value!r}")
-    return value
-
-
+TRAININGS = ("embed", "refine", "segment", "verify")
 _CHOICES = {
     ("backbone", "name"): ("resnet50", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"),
     ("backbone", "output_stride"): (8, 16, 32),
@@ -337,7 +317,7 @@ _CHOICES = {
     ("segmentation", "design"): ("paper", "lite"),
     ("mixing", "neighbours"): ("pmi", "second_order"),
     ("refine", "matching_scope"): ("all", "tagged"),
-    **{(part, "optimizer"): ("adamw", "sgd") for part in ("embed", "refine", "segment")},
+    **{(part, "optimizer"): ("adamw", "sgd") for part in TRAININGS},
 }
 _PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -362,10 +342,12 @@ def _validate(config: Config, where: str) -> None:
         raise UserError(f"{where}: precision is one of {', '.join(_PRECISIONS)}, not {config.precision!r}")
     if not 0 <= config.refine.balance < 1:
         raise UserError(f"{where}: refine.balance is a share of the photos, 0 or more and below 1")
-    for part in ("embed", "refine", "segment"):
+    for part in TRAININGS:
         _validate_schedule(getattr(config, part), f"{where}: {part}")
-    if config.embed.tags < 0:
-        raise UserError(f"{where}: embed.tags is 0 or more")
+    counts = {"embed.tags": config.embed.tags, "verify.negatives": config.verify.negatives}
+    for name, value in {**counts, "verification.hidden": config.verification.hidden}.items():
+        if value < 0:
+            raise UserError(f"{where}: {name} is 0 or more")
     if config.segment.frozen_stages and config.segmentation.encoder is None:
         raise UserError(
             f"{where}: segment.frozen_stages is 0 with segmentation.design 'paper', which has no backbone"

@@ -47,6 +47,15 @@ def read_image(path: str | Path) -> np.ndarray:
         raise UserError(f"{path}: a damaged or truncated image ({reason})") from None
 
 
+def as_seen(mask: np.ndarray, path: str | Path) -> np.ndarray:
+    """A mask bool [H, W] of a photo's stored pixels, turned along with the photo (EXIF orientation)."""
+    with Image.open(path) as photo:
+        exif = photo.getexif()
+    turned = Image.fromarray(mask.astype(np.uint8))
+    turned.getexif().update(exif)
+    return np.asarray(ImageOps.exif_transpose(turned)) > 0
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -64,14 +73,14 @@ def write_mask(path: str | Path, mask: np.ndarray) -> None:
 
 
 def write_overlay(
-    path: str | Path, image: np.ndarray, panels: Sequence[tuple[str, np.ndarray, float, bool]]
+    path: str | Path, image: np.ndarray, panels: Sequence[tuple[str, np.ndarray, float | None, bool]]
 ) -> None:
     """Writes a picture of the photo and of every concept's mask beside it.
 
     Args:
         path: the PNG to write, whole or not at all.
         image: uint8 RGB [H, W, 3].
-        panels: (name, mask bool [H, W], score, present) of each concept.
+        panels: (name, mask bool [H, W], score or None, present) of each concept.
     """
     # 0.4 seconds that reading photos need not pay.
     from matplotlib import colormaps
@@ -89,7 +98,7 @@ def write_overlay(
         mask = _fit(Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))) / np.float32(255)
         colour = colours[index % len(colours)]
         _draw_concept(axes[index + 1], small, mask if present else np.zeros_like(mask), colour)
-        verdict = f" {score:.2f}" if present else f": not found {score:.2f}"
+        verdict = ("" if present else ": not found") + ("" if score is None else f" {score:.2f}")
         _title(axes[index + 1], name, verdict, "black" if present else "dimgray")
     canvas.draw()
     _save_png(Path(path), Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))

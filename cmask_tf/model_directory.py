@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cmask_tf.vocabulary.artefact import Vocabulary
 
 PARTS = ("backbone", "embedding", "refinement", "segmentation_encoder", "segmentation_decoder")
+VERIFICATION = "verification"  # a part of models whose config has `verification.hidden`
 LEVELS = ("mask", "box", "image", "zero")
 _TENSOR = 8192  # bytes, more than HDF5 writes beside the numbers of a tensor
 
@@ -43,18 +44,25 @@ def locate(model: str | Path | None) -> Path:
     return directory
 
 
-def check(directory: str | Path, parts: Sequence[str] = PARTS) -> None:
+def parts_of(config: configs.Config) -> tuple[str, ...]:
+    """The networks of a finished system."""
+    return (*PARTS, VERIFICATION) if config.verification.hidden else PARTS
+
+
+def check(directory: str | Path, parts: Sequence[str] | None = None) -> None:
     """Looks whether a model directory is complete, without TensorFlow.
 
     Args:
         directory: the model directory.
-        parts: the networks that are needed. With all of them the directory must also hold what only
-            a finished system has: `mixing.json`, `thresholds.json` and `provenance.json`.
+        parts: the networks that are needed, by default all. With all of them the directory must also hold
+            what only a finished system has: `mixing.json`, `thresholds.json` and `provenance.json`.
 
     Raises:
         UserError: names the first file that is missing.
     """
     directory = locate(directory)
+    if parts is None:
+        parts = parts_of(load_config(directory)) if (directory / "config.json").is_file() else PARTS
     files = ["config.json", "concepts.json", *(f"vocabulary/{name}" for name in VOCABULARY_FILES)]
     files += [f"{part}.weights.h5" for part in parts]
     if set(PARTS) <= set(parts):
@@ -119,7 +127,7 @@ def describe_concepts(vocabulary: Vocabulary, concepts: Sequence[Mapping[str, st
 
 
 def build_parts(
-    config: configs.Config, dim: int, trained: int, names: Sequence[str] = PARTS
+    config: configs.Config, dim: int, trained: int, names: Sequence[str] | None = None
 ) -> dict[str, keras.Model]:
     """Builds networks of a config, with the config's initial weights.
 
@@ -127,7 +135,7 @@ def build_parts(
         config: the system's config.
         dim: D, the dimension of the word vectors.
         trained: V, the number of trained concepts.
-        names: which of `PARTS`.
+        names: which of `parts_of(config)`; by default all.
 
     Returns:
         Keras models by name.
@@ -136,13 +144,16 @@ def build_parts(
     from cmask_tf.models.embedding import build_head
     from cmask_tf.models.refinement import build_refinement
     from cmask_tf.models.segmentation import build_segmentation
+    from cmask_tf.models.verification import build_verification
 
-    parts = {}
-    if "backbone" in names or "embedding" in names:
+    parts, names = {}, parts_of(config) if names is None else names
+    if {"backbone", "embedding", VERIFICATION} & set(names):
         parts["backbone"] = build_backbone(config.backbone)
-    if "embedding" in names:
         channels = parts["backbone"].output["c5"].shape[-1]
+    if "embedding" in names:
         parts["embedding"] = build_head(channels, config.embedding, dim)
+    if VERIFICATION in names:
+        parts[VERIFICATION] = build_verification(channels, config.verification.hidden, dim)
     if "refinement" in names:
         parts["refinement"] = build_refinement(trained, config.refinement.bottleneck)
     if "segmentation_encoder" in names or "segmentation_decoder" in names:
@@ -151,8 +162,8 @@ def build_parts(
     return {name: parts[name] for name in names}
 
 
-def load_parts(directory: str | Path, names: Sequence[str] = PARTS) -> dict[str, keras.Model]:
-    """Builds networks of a model directory and loads their weights.
+def load_parts(directory: str | Path, names: Sequence[str] | None = None) -> dict[str, keras.Model]:
+    """Builds networks of a model directory, by default all, and loads their weights.
 
     Raises:
         UserError: a file is missing, or holds the weights of another network.
@@ -161,8 +172,8 @@ def load_parts(directory: str | Path, names: Sequence[str] = PARTS) -> dict[str,
 
     directory = Path(directory)
     check(directory, names)
-    dim = load_vocabulary(directory).dim
-    parts = build_parts(_random(load_config(directory)), dim, len(load_concepts(directory)), names)
+    config, dim = load_config(directory), load_vocabulary(directory).dim
+    parts = build_parts(_random(config), dim, len(load_concepts(directory)), names)
     for name, part in parts.items():
         weights.load(part, directory / f"{name}.weights.h5")
     return parts
@@ -212,9 +223,9 @@ def save(
         config: what the networks were built from.
         vocabulary: the word vectors.
         concepts: the V trained concepts in order, `[{"name", "level", ...}]`.
-        parts: networks by name, some or all of `PARTS`.
+        parts: networks by name, some or all of `parts_of(config)`.
         mixing: p(q) and theta (4.4), of a finished system.
-        thresholds: `{"pooled": t, "concepts": {name: t}}` (supplement 5), of a finished system.
+        thresholds: `{"pooled": t, "concepts": {name: t}, "slope": s}` (supplement 5), of a finished system.
         provenance: data counts, seeds, versions, the origin of weights, validation metrics.
 
     Raises:
@@ -222,7 +233,7 @@ def save(
             room for the weights.
     """
     directory = Path(directory)
-    _check_save(directory, vocabulary, concepts, parts)
+    _check_save(directory, config, vocabulary, concepts, parts)
     partial = directory.with_name(directory.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -291,11 +302,11 @@ def check_target(directory: Path) -> None:
         raise UserError(f"{directory}: exists and is not a model directory; give another place")
 
 
-def _check_save(directory: Path, vocabulary: Vocabulary, concepts, parts) -> None:
+def _check_save(directory: Path, config: configs.Config, vocabulary: Vocabulary, concepts, parts) -> None:
     check_target(directory)
     for name in parts:
-        if name not in PARTS:
-            raise UserError(f"{directory}: unknown part {name!r}; expected {', '.join(PARTS)}")
+        if name not in parts_of(config):
+            raise UserError(f"{directory}: unknown part {name!r}; expected {', '.join(parts_of(config))}")
     for concept in concepts:
         name = concept["name"]
         if concept.get("level") not in LEVELS:

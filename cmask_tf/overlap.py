@@ -105,9 +105,15 @@ def box_gamma(files: Sequence[str], place: Mapping[str, int], min_cooccurrence: 
     Returns:
         float32 [J, J].
     """
+    counter = count_overlaps(files, place)
+    return discrimination_weights(counter.overlap_matrix(), counter.images, min_cooccurrence)
+
+
+def count_overlaps(files: Sequence[str], place: Mapping[str, int]) -> OverlapCounter:
+    """Eqn. 3's sums over the boxes of records, crowds left out; the arguments are those of `box_gamma`."""
     counter = OverlapCounter(1 + max(place.values(), default=-1))
     for serialized in tf.data.TFRecordDataset(files):
         record = schema.parse(serialized)
         numbers = np.array([place.get(name.decode(), -1) for name in record["names"].numpy()], np.int32)
         counter.add(np.where(record["crowd"], -1, numbers), record["boxes"].numpy())
-    return discrimination_weights(counter.overlap_matrix(), counter.images, min_cooccurrence)
+    return counter

@@ -21,7 +21,6 @@ import tensorflow as tf
 from cmask_tf import geometry, model_directory
 from cmask_tf.config import Config
 from cmask_tf.errors import UserError
-from cmask_tf.models import verification
 from cmask_tf.models.combined import ConceptMaskModel
 from cmask_tf.models.mixing import ConceptTable
 from cmask_tf.vocabulary.artefact import Vocabulary
@@ -173,7 +172,7 @@ class ConceptSegmenter:
             entries = tf.range(start, min(start + CHUNK, len(self.vocabulary)))
             parameters, rows = self._model.resolve_entries(entries), tf.zeros_like(entries)
             raw = self._model.raw_scores(features.maps, parameters, rows)
-            scores = verification.calibrate(raw, parameters["threshold"]).numpy()
+            scores = self._model.calibrate(raw, parameters).numpy()
             found += [self.vocabulary.names[start + i] for i in np.flatnonzero(scores >= 0.5)]
         return found
 

@@ -182,6 +182,52 @@ def soft_iou(attention, truth):
     return np.sum(alpha * g) / np.sum(np.maximum(alpha, g))
 
 
+def boundary_iou(prediction, truth):
+    """Cheng et al. 2021: |(G_d and G) and (P_d and P)| / |(G_d and G) or (P_d and P)|, G_d the pixels within
+    d of G's contour, d 2 % of the diagonal; what lies beyond the photo is not in the mask."""
+    height, width = truth.shape
+    d = max(1, round(0.02 * np.sqrt(height**2 + width**2)))
+    bands = []
+    for mask in (prediction, truth):
+        padded = np.zeros((height + 2 * d, width + 2 * d), bool)
+        padded[d : d + height, d : d + width] = mask
+        band = [
+            (y, x)
+            for y in range(height)
+            for x in range(width)
+            if mask[y, x] and not padded[y : y + 2 * d + 1, x : x + 2 * d + 1].all()
+        ]
+        bands.append(set(band))
+    return len(bands[0] & bands[1]) / len(bands[0] | bands[1])
+
+
+def roc_auc(truth, scores):
+    """The share of couples of a present and an absent one that the scores order rightly; ties are half."""
+    won = [(p > a) + 0.5 * (p == a) for p in scores[truth] for a in scores[~truth]]
+    return np.mean(won)
+
+
+def average_precision(truth, scores):
+    """The sum of (R_n - R_n-1) P_n over the thresholds n, from the highest score down."""
+    total, recall = 0.0, 0.0
+    for threshold in sorted(set(scores.tolist()), reverse=True):
+        said = scores >= threshold
+        now = (said & truth).sum() / truth.sum()
+        total += (now - recall) * (said & truth).sum() / said.sum()
+        recall = now
+    return total
+
+
+def expected_calibration_error(truth, scores, bins=10):
+    """The mean over all pairs of |share of present ones - mean score| of their bin."""
+    total = 0.0
+    for b in range(bins):
+        inside = (scores >= b / bins) & ((scores < (b + 1) / bins) | (b == bins - 1))
+        if inside.any():
+            total += inside.sum() * abs(truth[inside].mean() - scores[inside].mean())
+    return total / len(scores)
+
+
 def level_means(rows, levels, minimum):
     """The tables' mean: photo -> concept -> level. rows: (photo, concept, value)."""
     means = {}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmask_tf.config import Attention, Backbone, Config, Refinement, tiny
+from cmask_tf.config import Attention, Backbone, Config, Refinement, Verification, tiny
 
 CONCEPTS = [
     {"name": "dress", "level": "mask", "kind": "object"},
@@ -36,6 +36,7 @@ def smallest_config(design: str = "lite") -> Config:
         embedding=dataclasses.replace(config.embedding, hidden=(16, 16)),
         attention=Attention(sizes=(64, 96)),
         refinement=Refinement(bottleneck=8),
+        verification=Verification(hidden=8),
         segmentation=dataclasses.replace(
             config.segmentation, size=64, channels=8, low_level=4, units=1, growth=4, encoder=encoder
         ),

@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Data flows one way: a floor imports its own and lower ones only.
 FLOORS = [
-    ("errors", "faults", "beam", "config", "metrics", "geometry", "imageio"),
+    ("errors", "faults", "beam", "dataclass_values", "config", "metrics", "geometry", "imageio"),
     ("vocabulary",),
     ("outputs",),
     ("data",),
@@ -24,10 +24,11 @@ FLOORS = [
     ("evaluation",),
     ("export",),
     ("serving",),
+    ("reproduce",),
     ("cli",),
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-# The metrics need NumPy only; they are shared by validation during training and by evaluation.
+# The metrics need NumPy and OpenCV only; they are shared by validation during training and by evaluation.
 
 
 def room(module: Path) -> str:

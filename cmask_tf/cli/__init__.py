@@ -15,8 +15,18 @@ from collections.abc import Sequence
 from cmask_tf.errors import UserError
 
 COMMANDS = (
-    "segment", "concepts", "vocabulary", "data", "train", "baseline", "evaluate", "export", "serve", "client",
-)  # fmt: skip
+    "segment",
+    "concepts",
+    "vocabulary",
+    "data",
+    "train",
+    "baseline",
+    "evaluate",
+    "export",
+    "serve",
+    "client",
+    "reproduce",
+)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,20 +1,24 @@
-"""`cmask evaluate`: a model's figures on photos whose true masks are known."""
+"""`cmask evaluate`: a system's figures on photos whose true masks are known."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+from cmask_tf.errors import UserError
+
+FLOORS = ("whole-image", "position-prior", "grabcut")
+
 
 def add_parser(subparsers) -> None:
     """Adds `cmask evaluate`."""
     parser = subparsers.add_parser(
         "evaluate",
-        help="measure a model on photos with true masks",
+        help="measure a model, or what it is compared with, on photos with true masks",
         description="Measures mask quality per concept and supervision level, presence, and false masks. "
-        "Writes metrics.json, report.md and pictures.",
+        "Writes metrics.json, examples.csv, report.md and pictures.",
     )
-    parser.add_argument("--model", metavar="DIR", help="a model directory")
+    _add_systems(parser)
     parser.add_argument("--images", metavar="DIR", type=Path, required=True, help="the folder of photos")
     parser.add_argument(
         "--masks",
@@ -33,29 +37,105 @@ def add_parser(subparsers) -> None:
     parser.add_argument("--json", action="store_true", help="print metrics.json instead of the table")
 
 
+def _add_systems(parser) -> None:
+    systems = parser.add_mutually_exclusive_group(required=True)
+    systems.add_argument("--model", metavar="DIR", help="a model directory")
+    systems.add_argument(
+        "--baseline", metavar="DIR", type=Path, help="what `cmask baseline` trained: saliency or closed set"
+    )
+    systems.add_argument(
+        "--saliency-maps", metavar="DIR", type=Path, help="a folder of saliency maps, one a photo"
+    )
+    systems.add_argument(
+        "--detections", metavar="FILE.json", type=Path, help="any detector's results in COCO's form"
+    )
+    systems.add_argument("--floor", choices=FLOORS, help="a prediction that needs no training of a network")
+    parser.add_argument(
+        "--records",
+        metavar="RECORDS",
+        type=Path,
+        help="the --out of `cmask data prepare`, for --floor position-prior",
+    )
+
+
 def run(args) -> None:
     """Checks the input, evaluates, prints the table of levels."""
     from cmask_tf import model_directory
-    from cmask_tf.data.coco import load_concept_masks
     from cmask_tf.evaluation import report
 
-    directory = model_directory.locate(args.model)
-    model_directory.check(directory)
+    try:
+        from cmask_tf.data.coco import load_concept_masks
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name}: not installed; expected pip install 'cmask-tf[train]'") from None
+    if args.model is not None:
+        model_directory.check(model_directory.locate(args.model))
+    _check_records(args)
     report.check_place(args.out)
     load_concept_masks(args.masks, args.images)  # reads and checks the file before TensorFlow is imported
-    if args.baselines is not None:
-        from cmask_tf.data.records import RecordSet
-
-        for source in ("masks", "boxes"):
-            RecordSet.open(args.baselines / source)
 
     from cmask_tf.evaluation.evaluate import evaluate
-    from cmask_tf.segmenter import ConceptSegmenter
 
-    segmenter = ConceptSegmenter.load(directory)
-    metrics = evaluate(segmenter, args.images, args.masks, args.out, args.baselines)
+    title, system = _system(args)
+    floors = _floors(args)
+    metrics = evaluate(system, args.images, args.masks, args.out, title=title, floors=floors)
     if args.json:
         print(json.dumps(metrics, indent=2, ensure_ascii=False))
         return
     print(report.level_table(metrics))
     print(f"{args.out / 'report.md'}: written")
+
+
+def _check_records(args) -> None:
+    wanted = args.floor == "position-prior"
+    if wanted != (args.records is not None):
+        raise UserError("--floor position-prior and --records RECORDS: expected both or neither")
+    from cmask_tf.data.records import RecordSet
+
+    for folder in filter(None, (args.records, args.baselines)):
+        for source in ("masks", "boxes"):
+            RecordSet.open(folder / source)
+
+
+def _system(args) -> tuple[str, object]:
+    """Title and System of the one that was named; only its own libraries are imported."""
+    if args.model is not None:
+        from cmask_tf.evaluation.systems import SegmenterSystem
+        from cmask_tf.segmenter import ConceptSegmenter
+
+        return str(args.model), SegmenterSystem(ConceptSegmenter.load(Path(args.model)))
+    if args.baseline is not None:
+        from cmask_tf.evaluation.baseline_networks import open_baseline
+
+        return str(args.baseline), open_baseline(args.baseline)
+    if args.saliency_maps is not None:
+        from cmask_tf.evaluation.saliency_maps import SaliencyMaps
+
+        return str(args.saliency_maps), SaliencyMaps(args.saliency_maps)
+    if args.detections is not None:
+        from cmask_tf.evaluation.detections import Detections
+
+        return str(args.detections), Detections(args.detections, annotations=args.masks)
+    return _floor(args)
+
+
+def _floor(args) -> tuple[str, object]:
+    if args.floor == "grabcut":
+        from cmask_tf.evaluation.grabcut import CentreGrabCut
+
+        return "GrabCut from the centre", CentreGrabCut()
+    from cmask_tf.evaluation.baselines import PositionPrior, WholeImage
+
+    if args.floor == "whole-image":
+        return "whole image", WholeImage()
+    return "position prior", PositionPrior(args.records)
+
+
+def _floors(args) -> dict:
+    """The two systems that never look at the photo, to stand beside."""
+    if args.baselines is None:
+        return {}
+    from cmask_tf import model_directory
+    from cmask_tf.evaluation.baselines import PositionPrior, WholeImage
+
+    vocabulary = None if args.model is None else model_directory.load_vocabulary(Path(args.model))
+    return {"whole image": WholeImage(), "position prior": PositionPrior(args.baselines, vocabulary)}

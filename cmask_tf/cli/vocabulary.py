@@ -31,6 +31,9 @@ def add_parser(subparsers) -> None:
         ".csv, .tsv: columns image and tags, tags parted by ;; all also with .gz",
     )
     add("--dim", type=int, required=True, help="length of a word vector; an error says when it is too long")
+    add(
+        "--or-fewer", action="store_true", help="when the tags give fewer than --dim, take all that they give"
+    )
     add("--out", metavar="DIR", required=True, help="the vocabulary directory to write")
     add(
         "--variant",
@@ -64,7 +67,7 @@ def _build(args) -> None:
     artefact.check_target(out)
     kinds = build.read_kinds(args.kinds) if args.kinds else None
     aliases = build.read_aliases(args.aliases) if args.aliases else None
-    settings = {"folded": not args.no_fold, "strict": args.strict}
+    settings = {"folded": not args.no_fold, "strict": args.strict, "or_fewer": args.or_fewer}
     if args.beam:
         from cmask_tf.vocabulary import beam
 

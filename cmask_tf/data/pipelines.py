@@ -142,6 +142,46 @@ def refinement_batches(
     return assembled(examples, example, order, batch, shapes)
 
 
+def verification_batches(
+    records: Records,
+    trained: Mapping[str, int],
+    size: int,
+    batch: int,
+    negatives: int = 0,
+    **order,
+) -> tf.data.Dataset:
+    """Batches for the verification network (supplement 5): which concepts a photo is tagged with.
+
+    Args:
+        records: one example per photo.
+        trained: trained index, 0..V-1, of each folded name.
+        size: side of the square photo, S.
+        batch: photos per batch, B.
+        negatives: concepts drawn for each photo anew beside those of its tags; 0: all V are asked about.
+        order: the fields of `order.Order`.
+
+    Returns:
+        Batches of "image" float32 [B, S, S, 3] in 0..255; "concepts" int32 [B, M], trained indices, each
+        once per photo, padded with -1; "present" bool [B, M].
+    """
+    table, order, count = name_table(trained), Order(**order), max(trained.values()) + 1
+
+    def example(index: tf.Tensor, one: tf.Tensor) -> Example:
+        record = schema.parse(one)
+        tags = _known(table, record["tags"])
+        concepts = tf.range(count)
+        if negatives:
+            seed = tf.random.fold_in(augment.example_seed(order.seed, order.epoch, index), _OF_TAGS)
+            drawn = tf.random.stateless_uniform([negatives], seed, 0, count, tf.int32)
+            concepts, _ = tf.unique(tf.concat([tags, drawn], axis=0))
+        present = tf.reduce_any(concepts[:, tf.newaxis] == tags, axis=1) & (concepts >= 0)
+        image = _Photo(record, order, index).image(size)
+        return {"image": image, "concepts": concepts, "present": present}
+
+    shapes = {"image": [size, size, 3], "concepts": [None], "present": [None]}
+    return _batches(serialized(records, order), example, order, batch, shapes)
+
+
 def segmentation_batches(
     records: Records,
     size: int,
@@ -312,7 +352,7 @@ def assembled(
 ) -> tf.data.Dataset:
     """Orders, decodes, joins to batches, finishes those; ids are padded with -1, the rest with 0."""
     values = {name: _PADDING for name in ("concepts", "tags", "matched")} | {"serialized": ""}
-    values |= dict.fromkeys(("mask", "weight", "binary"), False)
+    values |= dict.fromkeys(("mask", "weight", "binary", "present"), False)
     padding = {name: values.get(name, 0.0) for name in shapes}
     example = forgiving(example, shapes, padding)
     shapes, padding = {**shapes, INDEX: [], BAD: []}, {**padding, INDEX: tf.constant(0, tf.int64), BAD: ""}

@@ -6,51 +6,64 @@ at least `MINIMUM_PHOTOS` photos, so that one lucky photo is not a concept's who
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 
 from cmask_tf.metrics import METRICS
 
 MINIMUM_PHOTOS = 3
-LEVELS = ("mask", "box", "image", "zero")
+LEVELS = ("mask", "box", "image", "zero", "unknown")
 
 
-@dataclass(frozen=True)
-class Example:
-    """One photo that holds a concept, and what the prediction is worth there."""
+class Means:
+    """Running sums of the measures of each concept: as large for a million photos as for one."""
 
-    photo: str
-    concept: str
-    scores: Mapping[str, float]  # by METRICS
+    def __init__(self):
+        self._sums: dict[str, dict[str, float]] = {}
+        self._counts: dict[str, dict[str, int]] = {}
+        self._examples: dict[str, int] = {}
 
+    def add(self, concept: str, scores: Mapping[str, float]) -> None:
+        """Counts one photo that holds a concept.
 
-def by_concept(examples: Iterable[Example], about: Mapping[str, Mapping[str, str]]) -> dict[str, dict]:
-    """The mean over its photos, for each concept that has any.
+        Args:
+            concept: its name.
+            scores: those of METRICS that the system has an answer for.
+        """
+        sums = self._sums.setdefault(concept, dict.fromkeys(METRICS, 0.0))
+        counts = self._counts.setdefault(concept, dict.fromkeys(METRICS, 0))
+        self._examples[concept] = self._examples.get(concept, 0) + 1
+        for metric, value in scores.items():
+            sums[metric] += value
+            counts[metric] += 1
 
-    Args:
-        examples: at most one for each (photo, concept).
-        about: name -> {"level", "kind"}.
+    def by_concept(self, about: Mapping[str, Mapping[str, str]]) -> dict[str, dict]:
+        """The mean over its photos, for each concept that has any.
 
-    Returns:
-        name -> {METRICS..., "examples", "level", "kind"}, in the order of `about`.
-    """
-    rows: dict[str, list[list[float]]] = {}
-    for example in examples:
-        rows.setdefault(example.concept, []).append([example.scores[metric] for metric in METRICS])
-    return {
-        name: {**_means(rows[name]), "examples": len(rows[name]), **about[name]}
-        for name in about
-        if name in rows
-    }
+        Args:
+            about: name -> {"level", "kind"}.
+
+        Returns:
+            name -> {METRICS..., "examples", "level", "kind"}, in the order of `about`. A measure that no
+            photo has is None.
+        """
+        return {
+            name: {**self._means(name), "examples": self._examples[name], **about[name]}
+            for name in about
+            if name in self._examples
+        }
+
+    def _means(self, name: str) -> dict[str, float | None]:
+        sums, counts = self._sums[name], self._counts[name]
+        return {metric: sums[metric] / counts[metric] if counts[metric] else None for metric in METRICS}
 
 
 def by_group(concepts: Mapping[str, Mapping], key: str, minimum: int = MINIMUM_PHOTOS) -> dict[str, dict]:
     """The mean over a level's or a kind's concepts.
 
     Args:
-        concepts: what `by_concept` returns.
+        concepts: what `Means.by_concept` returns.
         key: "level" or "kind".
         minimum: concepts with fewer photos are left out.
 
@@ -64,7 +77,7 @@ def by_group(concepts: Mapping[str, Mapping], key: str, minimum: int = MINIMUM_P
     order = [level for level in LEVELS if level in members] if key == "level" else sorted(members)
     return {
         group: {
-            **_means([[row[metric] for metric in METRICS] for row in members[group]]),
+            **{metric: _mean([row[metric] for row in members[group]]) for metric in METRICS},
             "concepts": len(members[group]),
             "examples": sum(row["examples"] for row in members[group]),
         }
@@ -72,5 +85,6 @@ def by_group(concepts: Mapping[str, Mapping], key: str, minimum: int = MINIMUM_P
     }
 
 
-def _means(rows: Sequence[Sequence[float]]) -> dict[str, float]:
-    return dict(zip(METRICS, np.mean(rows, axis=0).tolist(), strict=True))
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

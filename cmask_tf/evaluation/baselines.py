@@ -8,7 +8,7 @@ training examples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,57 +18,76 @@ from tqdm import tqdm
 from cmask_tf import geometry
 from cmask_tf.data import pipelines, schema
 from cmask_tf.data.records import RecordSet
+from cmask_tf.evaluation.systems import Prediction
 from cmask_tf.vocabulary.artefact import Vocabulary
 
 GRID = 64  # photos are squashed to GRID x GRID cells
 SHARES = np.arange(1, 20) / 20  # of the prior's maximum
 ANY = -1  # stands for every concept
 
-Prediction = tuple[np.ndarray, np.ndarray]
 
+class WholeImage:
+    """A System: every pixel, for every concept."""
 
-def whole_image(name: str, height: int, width: int) -> Prediction:
-    """Every pixel: (bool [H, W], float32 [H, W] of ones)."""
-    return np.ones((height, width), bool), np.ones((height, width), np.float32)
+    def answers(self, name: str) -> bool:
+        return True
+
+    def predict(self, path: Path, image: np.ndarray, names: Sequence[str]) -> Iterator[Prediction]:
+        everywhere = np.ones(image.shape[:2], np.float32)
+        for name in names:
+            yield Prediction(name, everywhere, everywhere)
 
 
 class PositionPrior:
-    """The mean training mask, or box, of each concept.
+    """A System: the mean training mask, or box, of each concept.
 
     Attributes:
-        maps: (source, vocabulary index or ANY) -> float32 [GRID, GRID], the share of training examples
+        maps: (source, concept's number or ANY) -> float32 [GRID, GRID], the share of training examples
             that cover a cell; the source is "masks" or "boxes".
         cuts: the same keys -> the value from which a cell is predicted.
     """
 
-    def __init__(self, records: Path, vocabulary: Vocabulary):
+    def __init__(self, records: Path, vocabulary: Vocabulary | None = None):
         """Reads the training records twice: for the means, then for the cuts.
 
         Args:
             records: what `cmask data prepare` wrote; its `masks/` and `boxes/` are used.
-            vocabulary: tells which names mean the same concept.
+            vocabulary: tells which names mean the same concept; None: equal names do.
         """
         sets = {source: RecordSet.open(records / source) for source in ("masks", "boxes")}
-        self._vocabulary = vocabulary
-        self.maps = _means(lambda: _examples(sets, vocabulary, "position prior, means"))
-        self.cuts = _best_cuts(self.maps, lambda: _examples(sets, vocabulary, "position prior, cuts"))
+        if vocabulary is None:
+            names = sorted({name for records in sets.values() for name in records.concepts})
+            numbers = {name: number for number, name in enumerate(names)}
+            self._find = numbers.get
+        else:
+            numbers, self._find = vocabulary.spellings(), vocabulary.find
+        self.maps = _means(lambda: _examples(sets, numbers, "position prior, means"))
+        self.cuts = _best_cuts(self.maps, lambda: _examples(sets, numbers, "position prior, cuts"))
 
-    def __call__(self, name: str, height: int, width: int) -> Prediction:
-        """Mask bool [H, W] and map float32 [H, W] of a concept."""
-        index = self._vocabulary.index(name)
-        keys = (("masks", index), ("boxes", index), ("boxes", ANY))
+    def answers(self, name: str) -> bool:
+        return True
+
+    def predict(self, path: Path, image: np.ndarray, names: Sequence[str]) -> Iterator[Prediction]:
+        for name in names:
+            full, cut = self._map(name, *image.shape[:2])
+            yield Prediction(name, (full >= cut).astype(np.float32), full)
+
+    def _map(self, name: str, height: int, width: int) -> tuple[np.ndarray, float]:
+        """A concept's map float32 [height, width] and where it is cut."""
+        number = self._find(name)
+        keys = (("masks", number), ("boxes", number), ("boxes", ANY))
         key = next((key for key in keys if key in self.maps), None)
         if key is None:
-            return np.zeros((height, width), bool), np.zeros((height, width), np.float32)
+            return np.zeros((height, width), np.float32), 1.0
         full = geometry.resize_maps(self.maps[key][..., None], height, width).numpy()[..., 0]
-        return full >= self.cuts[key], full
+        return full, self.cuts[key]
 
 
 def _examples(
-    sets: dict[str, RecordSet], vocabulary: Vocabulary, title: str
+    sets: dict[str, RecordSet], numbers: Mapping[str, int], title: str
 ) -> Iterator[tuple[str, int, np.ndarray]]:
-    """(source, vocabulary index, bool [GRID, GRID]) of each training photo and concept."""
-    table = pipelines.name_table(vocabulary.spellings())
+    """(source, concept's number, bool [GRID, GRID]) of each training photo and concept."""
+    table = pipelines.name_table(numbers)
     for source, records in sets.items():
         unions = {"boxes": _box_unions, "masks": _mask_unions}[source]
         rows = tf.data.TFRecordDataset(records.files).map(
@@ -82,7 +101,7 @@ def _examples(
 
 
 def _box_unions(row: dict, table: tf.lookup.StaticHashTable) -> tuple[tf.Tensor, tf.Tensor]:
-    """Vocabulary indices int32 [A] of a record's concepts and the unions of their boxes
+    """Numbers int32 [A] of a record's concepts and the unions of their boxes
     bool [A, GRID, GRID]."""
     ids = table.lookup(row["names"])
     known = ids >= 0

@@ -1,203 +1,279 @@
-"""Evaluates a segmenter on photos whose concepts' true masks are known (5.2, 5.3, supplement 5).
+"""Scores a system on photos whose concepts' true masks are known (5.2, 5.3, supplement 5).
 
 Three things apart: quality where the concept is present, presence over all (photo, concept) pairs, and
-the area of masks of absent concepts. Masks are cut at 0.5 at the photo's size. The attention measures
-are taken on the mean of the two scales' maps as they are given to Stage 3 but before min-max, each
-upsampled bilinearly to the photo's size.
+the area of masks of absent concepts. Masks are cut at 0.5 at the photo's size.
 
-Annotations lie on the stored pixels; where a photo's EXIF turns it, its masks are turned along.
+Annotations lie on the stored pixels; where a photo's EXIF turns it, its masks are turned along. Memory does
+not grow with the number of photos: means are running sums, rows go to `examples.csv` as they come, and scores
+wait on disk for their curves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
-from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from cmask_tf import geometry
-from cmask_tf.data.coco import coco_categories, load_concept_masks
-from cmask_tf.data.sources import read_json
+from cmask_tf.data.coco import coco_categories, entries, load_concept_masks
 from cmask_tf.errors import UserError
 from cmask_tf.evaluation import report
-from cmask_tf.evaluation.aggregate import MINIMUM_PHOTOS, Example, by_concept, by_group
-from cmask_tf.evaluation.presence import presence
-from cmask_tf.imageio import read_image
-from cmask_tf.metrics import attention_scores, mask_scores
+from cmask_tf.evaluation.aggregate import MINIMUM_PHOTOS, Means, by_group
+from cmask_tf.evaluation.examples import ExampleFile, Pair
+from cmask_tf.evaluation.presence import Presence
+from cmask_tf.evaluation.ranking import Ranking
+from cmask_tf.evaluation.semantic import Semantic
+from cmask_tf.evaluation.systems import Describing, Prediction, System, ask
+from cmask_tf.imageio import as_seen, read_image
+from cmask_tf.metrics import attention_scores, boundary_iou, mask_scores
 
-Predictor = Callable[[str, int, int], tuple[np.ndarray, np.ndarray]]
 
+@dataclass(frozen=True)
+class Photo:
+    """One photo as a person sees it.
 
-@dataclass
-class _Results:
-    """What is kept of the photos: numbers alone."""
+    Attributes:
+        number: its place in the annotations, from 0.
+        path: of the file.
+        image: uint8 RGB [H, W, 3].
+        truths: concept -> bool [H, W], of the concepts in the photo.
+    """
 
-    examples: list[Example] = field(default_factory=list)
-    baselines: dict[str, list[Example]] = field(default_factory=dict)
-    scores: list[np.ndarray] = field(default_factory=list)  # of each photo [K]
-    found: list[np.ndarray] = field(default_factory=list)
-    areas: list[np.ndarray] = field(default_factory=list)
-    truth: list[np.ndarray] = field(default_factory=list)
-    photo_iou: dict[Path, float] = field(default_factory=dict)
+    number: int
+    path: Path
+    image: np.ndarray
+    truths: Mapping[str, np.ndarray]
 
 
 def evaluate(
-    segmenter, images: Path, annotations: Path, out: Path, baselines_records: Path | None = None
+    system: System,
+    images: Path,
+    annotations: Path,
+    out: Path,
+    *,
+    title: str | None = None,
+    floors: Mapping[str, System] | None = None,
 ) -> dict:
-    """Scores a segmenter and writes `metrics.json`, `report.md` and pictures.
+    """Scores a system and writes `metrics.json`, `examples.csv`, `report.md` and pictures.
 
     Args:
-        segmenter: a ConceptSegmenter, or what offers its `encode`, `iterate`, `attention`, `vocabulary`
-            and `concepts`.
+        system: what is scored; with `describe` it tells a concept's level and kind where the file is silent.
         images: the folder of photos.
         annotations: a COCO instances file; a category's annotations in a photo are one mask.
         out: the folder to write, whole or not at all; an earlier report there is replaced.
-        baselines_records: what `cmask data prepare` wrote, for the position prior; without it no
-            baselines are reported.
+        title: what the report and errors call the system; its class by default.
+        floors: title -> a system whose means stand beside.
 
     Returns:
         what `metrics.json` holds.
+
+    Raises:
+        UserError: the input is not as it should be, or a system leaves a question unanswered.
     """
+    title, floors = title or type(system).__name__, floors or {}
     report.check_place(out)
     photos = load_concept_masks(annotations, images)
-    total = len(read_json(Path(annotations), dict, "a COCO object")["images"])
-    about, unknown = _about(segmenter, coco_categories(annotations))
-    if not about:
-        raise UserError(f"{annotations}: none of its categories is in the model's vocabulary")
-    predictors = _baselines(baselines_records, segmenter.vocabulary)
-    results = _Results(baselines={name: [] for name in predictors})
-    for path, truths in tqdm(photos, "evaluate", total, unit="photo"):
-        _score_photo(segmenter, path, _known(truths, about, path), list(about), predictors, results)
-    metrics = _summary(results, about, _frequency(segmenter.vocabulary, about))
-    metrics |= {"photos": total, "minimum_photos": MINIMUM_PHOTOS, "not_in_vocabulary": unknown}
-    chosen = report.choose_photos(results.photo_iou)
-    pictures = _pictures(segmenter, load_concept_masks(annotations, images), chosen, about)
-    report.write_report(out, metrics, pictures, len(chosen))
+    about, unknown = _about(system, coco_categories(annotations))
+    asked = [name for name in about if name not in unknown]
+    if not asked:
+        raise UserError(f"{annotations}: none of its categories is in the vocabulary of {title}")
+    total = sum(1 for _ in entries(Path(annotations), "image"))
+    if not total:
+        raise UserError(f"{annotations}: expected photos in `images`")
+    with report.whole_folder(out) as partial, TemporaryDirectory(prefix="cmask-") as scratch:
+        scores = Scores(system, title, about, asked, total, Path(scratch))
+        beside = {name: FloorScores(floor, name, asked) for name, floor in floors.items()}
+        with open(partial / "examples.csv", "w", encoding="utf-8", newline="") as file:
+            rows = ExampleFile(file, about)
+            for photo in read_photos(tqdm(photos, "evaluate", total, unit="photo"), set(about)):
+                for pair in scores.add(photo):
+                    rows.add(_within(photo.path, images), pair)
+                for floor in beside.values():
+                    floor.add(photo)
+        metrics = {"system": title, **scores.figures(_frequency(system, asked))}
+        metrics |= {"photos": total, "minimum_photos": MINIMUM_PHOTOS, "not_in_vocabulary": unknown}
+        if beside:
+            metrics["baselines"] = {name: _groups(floor.means, about) for name, floor in beside.items()}
+        chosen = scores.ranking.chosen()
+        photos = read_photos(load_concept_masks(annotations, images), set(about), chosen)
+        pictures = _pictures(system, title, photos, chosen, asked)
+        report.write_report(partial, metrics, pictures, len(chosen))
     return metrics
 
 
-def _about(segmenter, categories: dict[str, dict]) -> tuple[dict[str, dict], list[str]]:
-    """Name -> level and kind of the categories in the vocabulary, and the names of the others.
+def _about(system: System, categories: dict[str, dict]) -> tuple[dict[str, dict], list[str]]:
+    """Name -> level and kind of the categories, and the names of those that the system does not answer.
 
-    The file's word counts; where it is silent, the model's.
+    The file's word counts; where it is silent, the system's.
     """
-    vocabulary = segmenter.vocabulary
-    trained = {concept["name"]: concept for concept in segmenter.concepts}
     about, unknown = {}, []
     for name, entry in categories.items():
-        index = vocabulary.find(name)
-        if index is None:
+        own = {"level": "unknown", "kind": "unknown"}
+        if not system.answers(name):
             unknown.append(name)
-            continue
-        concept = trained.get(vocabulary.names[index], {})
-        level = entry.get("level") or concept.get("level", "zero")
-        kind = entry.get("kind") or concept.get("kind") or vocabulary.kinds[index]
-        about[name] = {"level": level, "kind": kind}
+        elif isinstance(system, Describing):
+            own = {key: getattr(system.describe(name), key) for key in own}
+        about[name] = {key: entry.get(key) or own[key] for key in own}
     return about, unknown
 
 
-def _baselines(records: Path | None, vocabulary) -> dict[str, Predictor]:
-    if records is None:
-        return {}
-    from cmask_tf.evaluation.baselines import PositionPrior, whole_image
-
-    return {"whole image": whole_image, "position prior": PositionPrior(records, vocabulary)}
-
-
-def _known(truths: dict[str, np.ndarray], about: dict[str, dict], path: Path) -> dict[str, np.ndarray]:
-    """The true masks of the evaluated concepts, as a person sees the photo."""
-    return {name: _as_seen(mask, path) for name, mask in truths.items() if name in about and mask.any()}
+def _frequency(system: System, names: Sequence[str]) -> dict[str, float] | None:
+    """What a score knows that never sees the photo."""
+    if not isinstance(system, Describing):
+        return None
+    return {name: system.describe(name).frequency for name in names}
 
 
-def _as_seen(mask: np.ndarray, path: Path) -> np.ndarray:
-    with Image.open(path) as photo:
-        exif = photo.getexif()
-    turned = Image.fromarray(mask.astype(np.uint8))
-    turned.getexif().update(exif)
-    return np.asarray(ImageOps.exif_transpose(turned)) > 0
+def _within(path: Path, images: Path) -> Path:
+    return path.relative_to(images) if path.is_relative_to(images) else path
 
 
-def _score_photo(
-    segmenter, path: Path, truths: dict, names: list[str], predictors: dict[str, Predictor], results: _Results
-) -> None:
-    image = read_image(path)
-    height, width = image.shape[:2]
-    for name, truth in truths.items():
-        if truth.shape != (height, width):
-            raise UserError(f"{path}: {width} x {height} pixels, but the mask of {name} has other sides")
-    features = segmenter.encode(image)
-    shown = [name for name in names if name in truths]
-    maps = _attention(segmenter, shown, features, height, width)
-    scores, found, areas, ious = [], [], [], []
-    for name, probability, score, present in segmenter.iterate(names, features):
-        mask = probability >= 0.5
-        scores.append(score)
-        found.append(present)
-        areas.append(mask.mean())
-        if name in truths:
-            results.examples.append(_example(path, name, mask, next(maps), truths[name]))
-            ious.append(results.examples[-1].scores["iou"])
-    for baseline, predict in predictors.items():
-        for name in shown:
-            example = _example(path, name, *predict(name, height, width), truths[name])
-            results.baselines[baseline].append(example)
-    results.scores.append(np.array(scores, np.float32))
-    results.found.append(np.array(found, bool))
-    results.areas.append(np.array(areas, np.float32))
-    results.truth.append(np.array([name in truths for name in names]))
-    if ious:
-        results.photo_iou[path] = float(np.mean(ious))
+def read_photos(photos, names: set[str], only: Mapping[int, str] | None = None) -> Iterator[Photo]:
+    """Reads photos and turns their masks as EXIF turns them.
+
+    Args:
+        photos: what `load_concept_masks` returns.
+        names: of the concepts whose masks are kept.
+        only: numbers of the photos to read; None: all.
+
+    Raises:
+        UserError: a photo cannot be read, or its size is not that of its masks.
+    """
+    for number, (path, masks) in enumerate(photos):
+        if only is not None and number not in only:
+            continue
+        image = read_image(path)
+        height, width = image.shape[:2]
+        masks = {name: mask for name, mask in masks.items() if name in names and mask.any()}
+        truths = {name: as_seen(mask, path) for name, mask in masks.items()}
+        for name, truth in truths.items():
+            if truth.shape != (height, width):
+                raise UserError(f"{path}: {width} x {height} pixels, but the mask of {name} has other sides")
+        yield Photo(number, path, image, truths)
 
 
-def _example(path: Path, name: str, mask: np.ndarray, attention: np.ndarray, truth: np.ndarray) -> Example:
-    return Example(str(path), name, mask_scores(mask, truth) | attention_scores(attention, truth))
+class Scores:
+    """The running figures of one system."""
+
+    def __init__(
+        self,
+        system: System,
+        title: str,
+        about: Mapping[str, Mapping[str, str]],
+        asked: Sequence[str],
+        photos: int,
+        scratch: Path,
+    ):
+        """Args:
+        system: what is scored.
+        title: what errors call it.
+        about: name -> {"level", "kind"} of the evaluated concepts.
+        asked: those of them that the system answers.
+        photos: how many there will be.
+        scratch: an empty folder for scores (9 bytes a pair and 8 a photo); who made it removes it.
+        """
+        self._system, self._title, self._about, self._asked = system, title, about, list(asked)
+        self.means = Means()
+        self._presence = Presence(asked, photos, scratch)
+        self._semantic = Semantic(asked)
+        self.ranking = Ranking(photos, scratch)
+
+    def add(self, photo: Photo) -> Iterator[Pair]:
+        """Asks for every concept and yields a pair for each, those that the system does not answer last."""
+        ious = []
+        self._semantic.start(photo.image.shape[:2])
+        for prediction in ask(self._system, self._title, photo.path, photo.image, self._asked):
+            pair = measure(prediction, photo.truths.get(prediction.name))
+            self._presence.add(photo.number, pair)
+            if prediction.probability is not None:
+                self._semantic.add(prediction.name, prediction.probability, prediction.present)
+            if pair.truth:
+                self.means.add(pair.concept, pair.scores)
+            if "iou" in pair.scores:
+                ious.append(pair.scores["iou"])
+            yield pair
+        self._semantic.finish(photo.truths)
+        if ious:
+            self.ranking.add(photo.number, float(np.mean(ious)))
+        for name in self._about:
+            if name not in self._asked:
+                yield Pair(name, name in photo.truths)
+
+    def figures(self, frequency: Mapping[str, float] | None) -> dict:
+        """`levels`, `kinds`, `concepts`, `presence` and `semantic` of metrics.json."""
+        return {
+            **_groups(self.means, self._about),
+            "concepts": self.means.by_concept(self._about),
+            "presence": self._presence.figures(frequency),
+            "semantic": self._semantic.figures(),
+        }
 
 
-def _attention(segmenter, names: list[str], features, height: int, width: int) -> Iterator[np.ndarray]:
-    """The mean of both scales at the photo's size, float32 [H, W], one concept at a time."""
-    if not names:
-        return
-    for maps in zip(*segmenter.attention(names, features), strict=True):
-        full = [geometry.resize_maps(small[..., np.newaxis], height, width) for small in maps]
-        yield np.mean([one.numpy()[..., 0] for one in full], axis=0)
+class FloorScores:
+    """The means of a system that stands beside: where concepts are present, nothing else."""
+
+    def __init__(self, system: System, title: str, asked: Sequence[str]):
+        """Args:
+        system: what is scored.
+        title: what errors call it.
+        asked: the concepts that the scored system answers.
+        """
+        self._system, self._title = system, title
+        self._asked = [name for name in asked if system.answers(name)]
+        self.means = Means()
+
+    def add(self, photo: Photo) -> None:
+        """Scores the photo's concepts."""
+        shown = [name for name in self._asked if name in photo.truths]
+        for prediction in ask(self._system, self._title, photo.path, photo.image, shown):
+            pair = measure(prediction, photo.truths[prediction.name])
+            self.means.add(pair.concept, pair.scores)
 
 
-def _summary(results: _Results, about: dict[str, dict], frequency: np.ndarray) -> dict:
-    columns = (results.scores, results.found, results.truth, results.areas)
-    concepts = by_concept(results.examples, about)
-    metrics = {
-        "levels": by_group(concepts, "level"),
-        "kinds": by_group(concepts, "kind"),
-        "concepts": concepts,
-        "presence": presence(*(np.array(column) for column in columns), frequency),
-    }
-    if results.baselines:
-        metrics["baselines"] = {}
-        for baseline, examples in results.baselines.items():
-            rows = by_concept(examples, about)
-            metrics["baselines"][baseline] = {
-                "levels": by_group(rows, "level"),
-                "kinds": by_group(rows, "kind"),
-            }
-    return metrics
+def measure(prediction: Prediction, truth: np.ndarray | None) -> Pair:
+    """One pair's row.
+
+    Args:
+        prediction: one that `ask` has looked at.
+        truth: bool [H, W], not empty; None: the concept is absent.
+    """
+    mask = None if prediction.probability is None else prediction.probability >= 0.5
+    scores = {}
+    if truth is not None and mask is not None:
+        scores |= mask_scores(mask, truth) | {"boundary_iou": boundary_iou(mask, truth)}
+    if truth is not None and prediction.attention is not None:
+        scores |= attention_scores(prediction.attention, truth)
+    return Pair(
+        prediction.name,
+        truth is not None,
+        {metric: float(value) for metric, value in scores.items()},
+        None if mask is None else float(np.count_nonzero(mask) / mask.size),
+        None if prediction.score is None else float(prediction.score),
+        None if prediction.present is None else bool(prediction.present),
+    )
 
 
-def _frequency(vocabulary, about: dict[str, dict]) -> np.ndarray:
-    """How many training photos have each concept's tag: what a score knows that never sees the photo."""
-    return np.array([vocabulary.counts[vocabulary.index(name)] for name in about], np.float64)
+def _groups(means: Means, about: Mapping[str, Mapping[str, str]]) -> dict:
+    concepts = means.by_concept(about)
+    return {"levels": by_group(concepts, "level"), "kinds": by_group(concepts, "kind")}
 
 
-def _pictures(segmenter, photos, chosen: dict[Path, str], about: dict[str, dict]) -> Iterator[report.Picture]:
+def _pictures(
+    system: System, title: str, photos: Iterator[Photo], chosen: Mapping[int, str], asked: Sequence[str]
+) -> Iterator[report.Picture]:
     """The chosen photos again, with their masks."""
-    for path, truths in photos:
-        if path in chosen:
-            image, truths = read_image(path), _known(truths, about, path)
-            shown = sorted(truths, key=lambda name: -truths[name].sum())[: report.MOST_CONCEPTS]
-            found = segmenter.iterate(shown, segmenter.encode(image))
-            panels = [
-                (name, mask >= 0.5, score, present, truths[name]) for name, mask, score, present in found
-            ]
-            yield report.Picture(list(chosen).index(path), path, chosen[path], image, panels)
+    for photo in photos:
+        known = [name for name in photo.truths if name in asked]
+        shown = sorted(known, key=lambda name: -photo.truths[name].sum())[: report.MOST_CONCEPTS]
+        panels = [
+            report.Panel(
+                found.name, found.probability >= 0.5, found.score, found.present, photo.truths[found.name]
+            )
+            for found in ask(system, title, photo.path, photo.image, shown)
+            if found.probability is not None
+        ]
+        rank = list(chosen).index(photo.number)
+        yield report.Picture(rank, photo.path, chosen[photo.number], photo.image, panels)

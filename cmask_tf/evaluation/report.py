@@ -1,11 +1,12 @@
-"""`metrics.json`, a readable `report.md` and the pictures of a few photos."""
+"""`metrics.json`, a readable `report.md`, its plot and the pictures of a few photos."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +14,16 @@ import numpy as np
 from tqdm import tqdm
 
 from cmask_tf.errors import UserError
+from cmask_tf.evaluation import reliability
 from cmask_tf.imageio import write_overlay
 
+RELIABILITY = "reliability.png"
 MOST_CONCEPTS = 5  # in one picture, the largest ones
 MEASURES = {
     "precision": "precision",
     "recall": "recall",
     "iou": "IoU",
+    "boundary_iou": "boundary IoU",
     "pointing_game": "pointing game",
     "soft_iou": "soft IoU",
 }
@@ -37,14 +41,25 @@ PRESENCE = {
 
 
 @dataclass(frozen=True)
+class Panel:
+    """A concept's mask bool [H, W] in a photo, what the system says of its presence, and the true mask."""
+
+    name: str
+    mask: np.ndarray
+    score: float | None
+    present: bool | None
+    truth: np.ndarray
+
+
+@dataclass(frozen=True)
 class Picture:
-    """One photo to look at: (name, mask, score, present, true mask) of each concept."""
+    """One photo to look at."""
 
     rank: int  # 0 is the worst
     path: Path
     title: str
     image: np.ndarray
-    panels: list[tuple[str, np.ndarray, float, bool, np.ndarray]]
+    panels: list[Panel]
 
 
 def check_place(out: Path) -> None:
@@ -54,52 +69,56 @@ def check_place(out: Path) -> None:
         raise UserError(f"{out}: exists and is not an evaluation; give another --out")
 
 
-def choose_photos(photo_iou: Mapping[Path, float]) -> dict[Path, str]:
-    """The worst photo, the best, the median and those between, by mean IoU: path -> title."""
-    ranked = sorted(photo_iou, key=lambda path: (photo_iou[path], str(path)))
-    names = ("worst", "lower quartile", "median", "upper quartile", "best")
-    chosen: dict[Path, str] = {}
-    for share, name in zip(np.linspace(0, 1, len(names)), names, strict=True):
-        if ranked:
-            path = ranked[round(share * (len(ranked) - 1))]
-            chosen.setdefault(path, f"{name}, mean IoU {photo_iou[path]:.3f}")
-    return chosen
-
-
-def write_report(out: Path, metrics: Mapping, pictures: Iterable[Picture], count: int) -> None:
-    """Writes the folder beside its place and renames it.
-
-    Args:
-        out: the folder.
-        metrics: what `evaluate` returns.
-        pictures: the photos to show, made one at a time.
-        count: how many there will be.
-    """
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill beside `out`. It takes its place, and that of an earlier report, when the block ends
+    well; otherwise nothing is left of it."""
     out = Path(out)
-    partial = out.with_name(out.name + ".partial")
+    partial, old = (out.with_name(out.name + end) for end in (".partial", ".old"))
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
-        (partial / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
-        shown = {}
-        for picture in tqdm(pictures, "pictures", count, unit="photo", leave=False):
-            name = f"photo-{picture.rank}.png"
-            write_overlay(partial / name, picture.image, _panels(picture))
-            shown[picture.rank] = f"{picture.path.name}: {picture.title}\n\n![{picture.title}]({name})\n"
-        lines = [*_text(metrics), "## Photos", "", *(shown[rank] for rank in sorted(shown))]
-        (partial / "report.md").write_text("\n".join(lines))
-        shutil.rmtree(out, ignore_errors=True)
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from None
+    try:
+        yield partial
+        if out.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(out, old)
         os.replace(partial, out)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _panels(picture: Picture) -> list[tuple[str, np.ndarray, float, bool]]:
+def write_report(folder: Path, metrics: Mapping, pictures: Iterable[Picture], count: int) -> None:
+    """Writes everything but `examples.csv`.
+
+    Args:
+        folder: where to.
+        metrics: what `evaluate` returns.
+        pictures: the photos to show, made one at a time.
+        count: how many there will be.
+    """
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+    if metrics["presence"]["reliability"]["ece"] is not None:
+        reliability.plot(metrics["presence"]["reliability"], folder / RELIABILITY)
+    shown = {}
+    for picture in tqdm(pictures, "pictures", count, unit="photo", leave=False):
+        name = f"photo-{picture.rank}.png"
+        write_overlay(folder / name, picture.image, _panels(picture))
+        shown[picture.rank] = f"{picture.path.name}: {picture.title}\n\n![{picture.title}]({name})\n"
+    lines = [*_text(metrics), "## Photos", "", *(shown[rank] for rank in sorted(shown))]
+    (folder / "report.md").write_text("\n".join(lines))
+
+
+def _panels(picture: Picture) -> list[tuple[str, np.ndarray, float | None, bool]]:
     """Each mask beside the true one. A mask is shown even where the score says absent: it was measured."""
     panels = []
-    for name, mask, score, present, truth in picture.panels:
-        title = name if present else f"{name} (not found)"
-        panels += [(f"{title}, score", mask, score, True), (f"{name}, truth", truth, 1.0, True)]
+    for panel in picture.panels:
+        title = panel.name if panel.present is not False else f"{panel.name} (not found)"
+        title = title if panel.score is None else f"{title}, score"
+        panels += [(title, panel.mask, panel.score, True), (f"{panel.name}, truth", panel.truth, None, True)]
     return panels
 
 
@@ -113,7 +132,7 @@ def _group_table(metrics: Mapping, key: str, title: str) -> str:
     header = [title, *MEASURES.values(), *(f"IoU, {name}" for name in baselines), "concepts", "examples"]
     rows = []
     for group, row in metrics[key].items():
-        beside = [_number(table[key][group]["iou"]) for table in baselines.values()]
+        beside = [_number(table[key].get(group, {}).get("iou")) for table in baselines.values()]
         measures = [_number(row[measure]) for measure in MEASURES]
         rows.append([group, *measures, *beside, str(row["concepts"]), str(row["examples"])])
     return _table(header, rows)
@@ -122,11 +141,12 @@ def _group_table(metrics: Mapping, key: str, title: str) -> str:
 def _text(metrics: Mapping) -> list[str]:
     minimum = metrics["minimum_photos"]
     lines = [
-        "# Evaluation",
+        f"# Evaluation: {metrics['system']}",
         "",
         f"{metrics['photos']} photos. Masks are cut at 0.5; where a concept is absent it does not enter "
         f"the tables of quality. Means: photo, then concept, then level; concepts with fewer than {minimum} "
-        "photos are left out of the means of levels and kinds.",
+        "photos are left out of the means of levels and kinds. Every pair of photo and concept is a row of "
+        "[examples.csv](examples.csv).",
         "",
     ]
     if metrics["not_in_vocabulary"]:
@@ -141,17 +161,33 @@ def _text(metrics: Mapping) -> list[str]:
     lines += ["## Kinds", "", _group_table(metrics, "kinds", "kind"), ""]
     for baseline, table in metrics.get("baselines", {}).items():
         lines += [f"## Levels, {baseline}", "", level_table(table), ""]
-    figures = [[text, _number(metrics["presence"][key])] for key, text in PRESENCE.items()]
-    lines += ["## Presence", "", _presence_note(metrics["presence"]), ""]
-    lines += [_table(["measure", "value"], figures), ""]
+    lines += [*_semantic_lines(metrics["semantic"]), *_presence_lines(metrics["presence"])]
     return [*lines, "## Concepts", "", _concept_table(metrics["concepts"]), ""]
 
 
-def _presence_note(presence: Mapping) -> str:
-    return (
+def _semantic_lines(semantic: Mapping | None) -> list[str]:
+    if semantic is None:
+        return []
+    return [
+        "## All concepts at once",
+        "",
+        f"Every pixel is given the most probable of the concepts that are found present: mean IoU "
+        f"{_number(semantic['miou'])} over {semantic['concepts']} concepts. {semantic['ignored']:.1%} of the "
+        "pixels have two true concepts and are ignored; the figure means little where that is much.",
+        "",
+    ]
+
+
+def _presence_lines(presence: Mapping) -> list[str]:
+    note = (
         f"Over {presence['pairs']} pairs of photo and concept, {presence['pairs_present']} of them present; "
         f"per-concept figures over {presence['concepts']} concepts, those in some photos and not in others."
     )
+    figures = [[text, _number(presence[key])] for key, text in PRESENCE.items()]
+    error = presence["reliability"]["ece"]
+    figures.append(["expected calibration error of the score", _number(error)])
+    lines = ["## Presence", "", note, "", _table(["measure", "value"], figures), ""]
+    return lines if error is None else [*lines, f"![reliability of the score]({RELIABILITY})", ""]
 
 
 def _concept_table(concepts: Mapping[str, Mapping]) -> str:

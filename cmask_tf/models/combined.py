@@ -23,9 +23,8 @@ import tensorflow as tf
 from cmask_tf import config, geometry
 from cmask_tf.models import attention, embedding, mixing, refinement, verification
 from cmask_tf.models.folding import folded
+from cmask_tf.models.recognition import DIMENSIONS, SAME_WORD, recognise
 
-# At float32, a vector this close to a vocabulary entry is that entry.
-SAME_WORD = 1 - 1e-4
 # The segmentation encoder's maps among the features.
 _MAP = "segmentation_"
 # Rows of a table in half precision that are float32 at a time.
@@ -42,7 +41,8 @@ class ConceptMaskModel(tf.Module):
 
     Args:
         settings: the config of the parts.
-        parts: "backbone", "embedding", "refinement", "segmentation_encoder", "segmentation_decoder".
+        parts: "backbone", "embedding", "refinement", "segmentation_encoder", "segmentation_decoder", and
+            "verification" where the config has one; without it the embedding head is asked (supplement 5).
         table: what is known of every vocabulary entry.
         tables: "float32" or "float16", how word vectors and the second refinement layer are held. Rows are
             float32 as soon as they are read; float16 rounds their numbers to 11 bits.
@@ -60,6 +60,7 @@ class ConceptMaskModel(tf.Module):
         self.size = settings.segmentation.size
         self.backbone = folded(parts["backbone"])
         self.head = folded(parts["embedding"])
+        self.verifier = folded(parts["verification"]) if "verification" in parts else self.head
         self.segmentation_encoder = folded(parts["segmentation_encoder"])
         self.segmentation_decoder = folded(parts["segmentation_decoder"])
         self._hold_words(table, tables)
@@ -74,7 +75,10 @@ class ConceptMaskModel(tf.Module):
         self.words = _fixed(words, dtype, "words")  # [V', D]
         # Half precision leaves rows that are not quite of length 1.
         lengths = np.array([np.linalg.norm(row.astype(np.float32)) for row in words])
-        self.stretch = _fixed(1 / np.maximum(lengths, 1e-6), tf.float32, "stretch")  # [V']
+        stretch = 1 / np.maximum(lengths, 1e-6)
+        self.stretch = _fixed(stretch, tf.float32, "stretch")  # [V']
+        leading = words[:, :DIMENSIONS].astype(np.float32) * stretch[:, None]
+        self.leading = _fixed(leading, tf.float32, "leading")  # [V', 128], see `recognition`
         self.candidates = _fixed(table.candidates, tf.int32, "candidates")  # [P]
         for name in ("column", "path", "neighbour"):
             setattr(self, name, _fixed(getattr(table, name), tf.int32, name))  # [V']
@@ -82,6 +86,7 @@ class ConceptMaskModel(tf.Module):
             setattr(self, name, _fixed(getattr(table, name), tf.float32, name))  # [V']
         self.outside_theta = table.outside_theta
         self.outside_threshold = table.outside_threshold
+        self.slope = _fixed(table.slope, tf.float32, "slope")
         self.profiles = None
         if table.profiles is not None:
             self.profiles = _fixed(table.profiles, tf.float32, "profiles")  # [P, V']
@@ -130,9 +135,7 @@ class ConceptMaskModel(tf.Module):
             and p (of some other concept where they are not used).
         """
         given = tf.nn.l2_normalize(word_vectors, -1)
-        cosines = self._cosines(given) * self.stretch
-        best = tf.argmax(cosines, axis=1, output_type=tf.int32)
-        known = tf.reduce_max(cosines, axis=1) > SAME_WORD
+        best, known, neighbour = self._find(given)
 
         def look_up(column: tf.Variable, outside) -> tf.Tensor:
             return tf.where(known, tf.gather(column, best), outside)
@@ -144,8 +147,26 @@ class ConceptMaskModel(tf.Module):
             "theta": look_up(self.theta, self.outside_theta),
             "threshold": look_up(self.threshold, self.outside_threshold),
             **self._columns("q", look_up(self.column, -1)),
-            **self._columns("p", look_up(self.neighbour, self._outside_neighbour(cosines, best))),
+            **self._columns("p", look_up(self.neighbour, neighbour)),
         }
+
+    def _find(self, given: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Of unit vectors [K, D]: the nearest entry int32 [K], whether it is that entry bool [K], and p's
+        column int32 [K] if it is not. The whole table is read only for a vector outside the vocabulary."""
+
+        def among(entries: tf.Tensor) -> tf.Tensor:
+            rows = _rows(self.words, entries)  # [K, C, D]
+            return tf.einsum("kcd,kd->kc", rows, given) * tf.gather(self.stretch, entries)
+
+        def search() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            cosines = self._cosines(given) * self.stretch
+            nearest = tf.argmax(cosines, axis=1, output_type=tf.int32)
+            same = tf.reduce_max(cosines, axis=1) > SAME_WORD
+            return nearest, same, self._outside_neighbour(cosines, nearest)
+
+        best, known, certain = recognise(given, self.leading, among)
+        recognised = tf.reduce_all(known & certain)
+        return tf.cond(recognised, lambda: (best, known, tf.fill(tf.shape(best), -1)), search)
 
     def resolve_entries(self, entries: tf.Tensor) -> dict[str, tf.Tensor]:
         """`resolve` of words of the vocabulary, without a search: a few rows are read, and no table.
@@ -230,6 +251,10 @@ class ConceptMaskModel(tf.Module):
         """
         features = {}
         for number, size in enumerate(self.sizes, start=1):
+            if size in self.sizes[: number - 1]:  # a single attention, given twice
+                for name in ("embedding", "hidden"):
+                    features[f"{name}_{number}"] = features[f"{name}_1"]
+                continue
             e, c5 = embedding.embed_map(self.backbone, self.head, squares[str(size)], training=False)
             e = tf.nn.l2_normalize(e, -1)
             features[f"embedding_{number}"] = e
@@ -285,8 +310,8 @@ class ConceptMaskModel(tf.Module):
         inputs["attention"] = attention.stack_scales(maps, self.size)
         probabilities = tf.sigmoid(self.segmentation_decoder(inputs, training=False))[..., 0]
         c5 = tf.gather(features["c5"], rows)
-        raw = verification.raw_score(self.head, c5, maps[0], parameters["vector"])
-        return probabilities, verification.calibrate(raw, parameters["threshold"]), raw
+        raw = verification.raw_score(self.verifier, c5, maps[0], parameters["vector"])
+        return probabilities, self.calibrate(raw, parameters), raw
 
     def raw_scores(
         self, features: dict[str, tf.Tensor], parameters: dict[str, tf.Tensor], rows: tf.Tensor
@@ -294,7 +319,11 @@ class ConceptMaskModel(tf.Module):
         """Verification's cosines (supplement 5) as `decode` has them, without masks: float32 [K]."""
         maps, _ = self.attention(features, parameters, rows)
         c5 = tf.gather(features["c5"], rows)
-        return verification.raw_score(self.head, c5, maps[0], parameters["vector"])
+        return verification.raw_score(self.verifier, c5, maps[0], parameters["vector"])
+
+    def calibrate(self, raw: tf.Tensor, parameters: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Scores float32 [K] in [0, 1] of `raw_scores`; 0.5 is the concept's threshold."""
+        return verification.calibrate(raw, parameters["threshold"], self.slope)
 
 
 def _spec(shape: list, dtype=tf.float32) -> tf.TensorSpec:

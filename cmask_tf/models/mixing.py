@@ -18,7 +18,7 @@ import tensorflow as tf
 from cmask_tf import geometry
 from cmask_tf.errors import UserError
 from cmask_tf.models.neighbour_table import BOXED, entries_of
-from cmask_tf.models.verification import threshold_table
+from cmask_tf.models.verification import SLOPE, threshold_table
 from cmask_tf.vocabulary.artefact import Vocabulary
 from cmask_tf.vocabulary.neighbours import second_order_rows
 
@@ -40,6 +40,7 @@ class ConceptTable:
     outside_theta: float
     outside_threshold: float
     profiles: np.ndarray | None  # float32 [P, V'], the candidates' second-order rows; None for "pmi"
+    slope: float = SLOPE  # of scores, see `verification.calibrate`
 
     @classmethod
     def build(
@@ -77,6 +78,7 @@ class ConceptTable:
             candidates=candidates,
             outside_theta=float(mixing["theta"]["zero"]) if len(candidates) else 1.0,
             outside_threshold=pooled,
+            slope=float((thresholds or {}).get("slope", SLOPE)),
             profiles=second_order_rows(vocabulary, candidates) if second_order else None,
         )
 

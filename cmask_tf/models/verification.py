@@ -14,6 +14,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cmask_tf.models.normalization import batch_norm
+
+SLOPE = 10.0  # of a score over its cosine, where none was fitted
+_DROPOUT = 0.2
 # Keeps the division defined for a map of zeros, which then weights every place alike.
 _FLOOR = 1e-12
 
@@ -31,11 +35,48 @@ def weights(attention: tf.Tensor) -> tf.Tensor:
     return floored / tf.reduce_sum(floored, axis=(1, 2), keepdims=True)
 
 
+def build_verification(in_channels: int, hidden: int, dim: int) -> keras.Model:
+    """The network that takes the embedding head's place here, where `config.Verification` asks for one.
+
+    Beyond the paper. Stage 2 asks the embedding head for maps alone, and it forgets what a pooled feature
+    means; the features themselves do not. So a small network of its own learns that anew, from tags.
+
+    Args:
+        in_channels: channels C of the backbone's last map.
+        hidden: width of the hidden layer.
+        dim: D, the width of the word vectors.
+
+    Returns:
+        Model "verification": float32 [B, h, w, C] -> float32 [B, h, w, D]; each place by itself.
+    """
+    features = keras.Input((None, None, in_channels), name="features")
+    x = batch_norm("scale")(features)
+    x = keras.layers.Conv2D(hidden, 1, activation="relu", name="fc1")(x)
+    x = keras.layers.Dropout(_DROPOUT, name="dropout")(x)
+    x = keras.layers.Conv2D(dim, 1, name="fc2", dtype="float32")(x)  # cosines of what comes out are taken
+    return keras.Model(features, x, name="verification")
+
+
+def pool(attention: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+    """The backbone's features of a photo, averaged by the attention to each concept.
+
+    Args:
+        attention: float32 [B, M, h, w], not negative.
+        features: [B, h, w, C].
+
+    Returns:
+        float32 [B, M, C].
+    """
+    shape = tf.shape(attention)
+    flat = weights(tf.reshape(attention, [-1, shape[2], shape[3]]))
+    return tf.einsum("bmhw,bhwc->bmc", tf.reshape(flat, shape), tf.cast(features, tf.float32))
+
+
 def raw_score(head: keras.Model, features: tf.Tensor, attention: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
     """Weighted average pooling, embedding head, cosine.
 
     Args:
-        head: the embedding head of section 4.1.
+        head: the embedding head of section 4.1, or the network of `build_verification`.
         features: [K, h, w, C], the backbone's last map at the first scale, one row a concept.
         attention: float32 [K, h, w], not negative.
         vectors: float32 [K, D], the concepts' word vectors.
@@ -49,19 +90,18 @@ def raw_score(head: keras.Model, features: tf.Tensor, attention: tf.Tensor, vect
     return tf.reduce_sum(tf.nn.l2_normalize(e, -1) * tf.nn.l2_normalize(vectors, -1), axis=-1)
 
 
-def calibrate(raw: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
-    """A rising, piecewise linear map: -1 to 0, the threshold to 0.5, 1 to 1.
+def calibrate(raw: tf.Tensor, threshold: tf.Tensor, slope: tf.Tensor | float) -> tf.Tensor:
+    """The score that leaves the system: 0.5 at the concept's own threshold, and rising.
 
     Args:
         raw: float32 [K] cosines.
         threshold: float32 [K], each concept's own.
+        slope: above 0; how fast the score rises, the same for all concepts (`SLOPE`).
 
     Returns:
         float32 [K] in [0, 1].
     """
-    below = 0.5 * (raw + 1) / tf.maximum(threshold + 1, _FLOOR)
-    above = 0.5 + 0.5 * (raw - threshold) / tf.maximum(1 - threshold, _FLOOR)
-    return tf.clip_by_value(tf.where(raw < threshold, below, above), 0.0, 1.0)
+    return tf.sigmoid(slope * (raw - threshold))
 
 
 def threshold_table(names: Sequence[str], thresholds: dict | None) -> tuple[np.ndarray, float]:

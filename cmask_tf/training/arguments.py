@@ -12,8 +12,9 @@ from cmask_tf.errors import UserError
 STAGES = {
     "embedding": "Stage 1 (4.1): learn from tagged photos to place a photo near its tags' word vectors.",
     "refine": "Stage 2 (4.2): learn from boxes to turn coarse attention maps into refined ones.",
-    "segmentation": "Stage 3 (4.3): learn from masks to turn attention into a sharp mask; "
-    "then choose mixing and thresholds on the validation photos. Writes the finished model.",
+    "segmentation": "Stage 3 (4.3): learn from masks to turn attention into a sharp mask, "
+    "from tags, whether a concept is there; then choose mixing and thresholds on the validation photos. "
+    "Writes the finished model.",
 }
 
 SETS = {"embedding": ("tags", "boxes", "masks"), "refine": ("boxes",), "segmentation": ("masks",)}
@@ -80,7 +81,8 @@ def _check_inputs(stage: str, args: argparse.Namespace, config: configs.Config) 
     from cmask_tf import model_directory
     from cmask_tf.vocabulary.artefact import FILES
 
-    for name in (*SETS[stage], "val"):
+    verified = ("tags",) if stage == "segmentation" and config.verification.hidden else ()
+    for name in (*SETS[stage], *verified, "val"):
         if not (args.data / name / "dataset.json").is_file():
             raise UserError(f"{args.data / name}: no such record set; expected one from `cmask data prepare`")
     if args.start_from is not None:

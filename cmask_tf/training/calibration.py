@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
+from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
 from cmask_tf import metrics
@@ -37,7 +38,8 @@ def calibrate(run, parts: dict) -> tuple[dict, dict]:
         parts: all five networks.
 
     Returns:
-        mixing (see `neighbour_table.build_mixing`) and thresholds `{"pooled": t, "concepts": {name: t}}`.
+        mixing (see `neighbour_table.build_mixing`) and thresholds
+        `{"pooled": t, "concepts": {name: t}, "slope": s}`.
     """
     mixing = build_mixing(run.vocabulary, run.concepts, run.config.mixing.neighbours)
     model = _model(run, parts, mixing)
@@ -109,7 +111,28 @@ def _choose_thresholds(run, model: ConceptMaskModel) -> dict:
         positives = int(present[:, concept].sum())
         if MIN_POSITIVES <= positives <= len(present) - MIN_POSITIVES:
             own[entry["name"]] = best_f1_threshold(raw[:, concept], present[:, concept])
-    return {"pooled": best_f1_threshold(raw.ravel(), present.ravel()), "concepts": own}
+    pooled = best_f1_threshold(raw.ravel(), present.ravel())
+    distance = raw - [own.get(entry["name"], pooled) for entry in run.concepts]
+    return {"pooled": pooled, "concepts": own, "slope": best_slope(distance.ravel(), present.ravel())}
+
+
+def best_slope(distance: np.ndarray, present: np.ndarray) -> float:
+    """The slope of a logistic curve through 0.5 at distance 0 that explains best what is present.
+
+    Args:
+        distance: float [N], cosine minus threshold.
+        present: bool [N].
+
+    Returns:
+        At least 1, at most 100: what can be told apart without an error would ask for an endless slope.
+    """
+    signed = np.where(present, distance, -distance)
+
+    def log_loss(logarithm: float) -> float:
+        return float(np.logaddexp(0, -np.exp(logarithm) * signed).mean())
+
+    found = minimize_scalar(log_loss, bounds=(0.0, np.log(100.0)), method="bounded")
+    return float(np.exp(found.x))
 
 
 def best_f1_threshold(scores: np.ndarray, present: np.ndarray) -> float:

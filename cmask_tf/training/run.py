@@ -69,11 +69,11 @@ class Run:
             "share": share(self.strategy),
         }
 
-    def train(self, task: Task, schedule) -> dict:
+    def train(self, task: Task, schedule, folder: str = "") -> dict:
         return train(
             task,
             schedule,
-            self.work,
+            self.work / folder,
             self.strategy,
             checkpoint_every_steps=self.checkpoint_every,
             deterministic=self.deterministic,
@@ -196,10 +196,16 @@ def _refine(run: Run) -> tuple[dict, dict]:
 def _segmentation(run: Run) -> tuple[dict, dict]:
     from cmask_tf.training.calibration import calibrate
     from cmask_tf.training.segmentation import SegmentationTask
+    from cmask_tf.training.verification import VerificationTask
 
     task = _begin(run, SegmentationTask)
     history = run.train(task, run.config.segment)
     parts = {**task.attention_parts, **task.models}
+    if run.config.verification.hidden:
+        verification = VerificationTask(run, task.attention_parts)
+        learnt = run.train(verification, run.config.verify, "verification")
+        history["verification"] = _kept(learnt)
+        parts[model_directory.VERIFICATION] = verification.network
     if not is_chief(run.strategy):
         return parts, {"history": history}
     if run.config.precision != "float32":  # thresholds and theta hold for the networks that will be served
@@ -231,5 +237,11 @@ def provenance(run: Run, history: dict) -> dict:
         "inputs": run.inputs,
         "weights": described(run.origins),
         "undecodable_photos": list(UNREADABLE.names),  # since the stage was last started
-        "validation": [e for e in history["validation"] if e["epoch"] == history["kept"]["epoch"]],
+        "validation": _kept(history),
+        **({"verification": history["verification"]} if "verification" in history else {}),
     }
+
+
+def _kept(history: dict) -> list[dict]:
+    """The validation measures of the epoch that was kept."""
+    return [record for record in history["validation"] if record["epoch"] == history["kept"]["epoch"]]

@@ -83,6 +83,7 @@ def build_files(
     strict: bool = False,
     processes: int | None = None,
     counting: Callable[..., Counts] | None = None,
+    or_fewer: bool = False,
 ) -> Vocabulary:
     """Builds a vocabulary from files of tags; lines that were skipped are told in `meta["notes"]`.
 
@@ -92,11 +93,13 @@ def build_files(
         processes: for counting; the machine's cores when None. More than one needs a script that has
             `if __name__ == "__main__"`.
         counting: what counts, with the arguments of `counts.count_files`, which it is by default.
+        or_fewer: when the tags give fewer dimensions than `dim`, all that they give.
 
     Raises:
         UserError: as for `build`; a file that cannot be read, or too many bad lines.
     """
-    request, faults = _Request(dim, variant, min_count, kinds, aliases, folded), Faults(strict)
+    request = _Request(dim, variant, min_count, kinds, aliases, folded, or_fewer)
+    faults = Faults(strict)
     counts = (counting or count_files)(tag_files(paths), min_count, request.spelling, faults, processes)
     return _vocabulary(counts, request, _skipped(faults))
 
@@ -144,12 +147,12 @@ def read_kinds(path: str | Path) -> dict[str, str]:
 class _Request:
     """What was asked for, checked, with names spelled as the tags will be."""
 
-    def __init__(self, dim, variant, min_count, kinds, aliases, folded):
+    def __init__(self, dim, variant, min_count, kinds, aliases, folded, or_fewer=False):
         if variant not in VARIANTS:
             raise UserError(f"variant {variant!r}: expected one of {', '.join(VARIANTS)}")
         if dim < 1:
             raise UserError(f"{dim} dimensions were asked for: expected at least 1")
-        self.dim, self.variant, self.min_count = dim, variant, min_count
+        self.dim, self.variant, self.min_count, self.or_fewer = dim, variant, min_count, or_fewer
         self.kinds = _spelled_kinds(kinds or {}, folded)
         self.aliases = {
             spell(name, folded): _spelled_aliases(name, others, folded)
@@ -165,14 +168,14 @@ class _Request:
 
 
 def _vocabulary(counts: Counts, request: _Request, notes: list[str]) -> Vocabulary:
-    dim, variant = request.dim, request.variant
     if not counts.names:
         raise UserError(
             f"no tag occurs in {max(request.min_count, 1)} images or more: a vocabulary needs tags"
         )
     notes = [*notes, *_merge_plurals(counts.plurals, request)]
     aliases = request.aliases
-    vectors, eigenvalues, null = _vectors(counts, dim, variant)
+    vectors, eigenvalues, null = _vectors(counts, request)
+    request.dim = vectors.shape[1]
     kept, equal = _equal_vectors(vectors)
     names = [counts.names[i] for i in kept]
     others = {name: list(aliases.get(name, [])) for name in names}
@@ -236,10 +239,10 @@ def _skipped(faults: Faults) -> list[str]:
     ]
 
 
-def _vectors(counts: Counts, dim: int, variant: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    matrix = pmi_matrix(counts, variant)
+def _vectors(counts: Counts, request: _Request) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    matrix = pmi_matrix(counts, request.variant)
     with _on_disk(counts):
-        vectors, eigenvalues = word_vectors(matrix, dim, overwrite=True)
+        vectors, eigenvalues = word_vectors(matrix, request.dim, overwrite=True, or_fewer=request.or_fewer)
     del matrix
     vectors, null = fill_null_vectors(vectors, counts.pairs)
     return vectors, eigenvalues, [counts.names[i] for i in null]

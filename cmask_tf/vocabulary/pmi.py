@@ -84,7 +84,9 @@ def log_ratios(
     return ratios
 
 
-def word_vectors(matrix: np.ndarray, dim: int, overwrite: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def word_vectors(
+    matrix: np.ndarray, dim: int, overwrite: bool = False, or_fewer: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """W = U S^(1/2), the first `dim` columns, of a symmetric matrix.
 
     Memory: 8 V^2 bytes (SciPy's wrapper clears a matrix for all vectors of the tridiagonal problem) and
@@ -96,6 +98,7 @@ def word_vectors(matrix: np.ndarray, dim: int, overwrite: bool = False) -> tuple
         matrix: float32 [V, V].
         dim: D, at most the number of positive eigenvalues.
         overwrite: the matrix is not needed any more.
+        or_fewer: when there are fewer positive eigenvalues, dim is their number.
 
     Returns:
         vectors float32 [V, dim] and eigenvalues float32 [dim], descending. The largest component of
@@ -108,17 +111,17 @@ def word_vectors(matrix: np.ndarray, dim: int, overwrite: bool = False) -> tuple
         raise UserError(f"{dim} dimensions were asked for: expected at least 1")
     if len(matrix) <= _FULL:
         values, columns = scipy.linalg.eigh(matrix.astype(np.float64))
-        _check_positive(values, dim)
+        dim = _available(values, dim, or_fewer)
         values, columns = values[-dim:], columns[:, -dim:]
     else:
-        values, columns = _top_eigenpairs(matrix if overwrite else matrix.copy(), dim)
+        values, columns = _top_eigenpairs(matrix if overwrite else matrix.copy(), dim, or_fewer)
     columns *= np.sqrt(values).astype(columns.dtype)
-    peaks = columns[np.abs(columns).argmax(axis=0), np.arange(dim)]
+    peaks = columns[np.abs(columns).argmax(axis=0), np.arange(len(values))]
     columns *= np.sign(peaks)
     return np.ascontiguousarray(columns[:, ::-1], np.float32), values[::-1].astype(np.float32)
 
 
-def _top_eigenpairs(matrix: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
+def _top_eigenpairs(matrix: np.ndarray, dim: int, or_fewer: bool) -> tuple[np.ndarray, np.ndarray]:
     """The `dim` largest eigenvalues float64, ascending, and their vectors float32 [V, dim].
 
     LAPACK's own routes take the tridiagonal matrix to bisection and inverse iteration, which makes vectors
@@ -134,7 +137,8 @@ def _top_eigenpairs(matrix: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarra
         )
         diagonal, beside = diagonal.astype(np.float64), beside.astype(np.float64)
         progress.update()
-        _check_positive(scipy.linalg.eigvalsh_tridiagonal(diagonal, beside, lapack_driver="sterf"), dim)
+        spectrum = scipy.linalg.eigvalsh_tridiagonal(diagonal, beside, lapack_driver="sterf")
+        dim = _available(spectrum, dim, or_fewer)
         values, tridiagonal = scipy.linalg.eigh_tridiagonal(
             diagonal, beside, select="i", select_range=(words - dim, words - 1), lapack_driver="stemr"
         )
@@ -161,12 +165,13 @@ def _reflect(reflectors: np.ndarray, scales: np.ndarray, columns: np.ndarray) ->
         lapack.sormqr("L", "N", shifted, scales, part, 64 * part.shape[1], overwrite_c=1)
 
 
-def _check_positive(values: np.ndarray, dim: int) -> None:
-    """`values`: all eigenvalues, ascending."""
+def _available(values: np.ndarray, dim: int, or_fewer: bool) -> int:
+    """How many of `dim` dimensions there are; `values`: all eigenvalues, ascending."""
     # What is below float32's resolution of the largest eigenvalue is zero, not positive.
     positive = int(np.sum(values > 1e-6 * max(values[-1], 0)))
-    if positive < dim:
+    if positive < dim and not (or_fewer and positive):
         raise UserError(f"{dim} dimensions were asked for: {positive} are available (positive eigenvalues)")
+    return min(dim, positive)
 
 
 def fill_null_vectors(vectors: np.ndarray, pairs: scipy.sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:

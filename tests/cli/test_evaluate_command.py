@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from segmenter_fixture import smallest_segmenter
 
 from cmask_tf import segmenter
 from cmask_tf.cli import main
+from cmask_tf.evaluation.systems import Prediction
 
 
 @pytest.fixture
@@ -26,6 +29,11 @@ def arguments(model, world, out, *more) -> list[str]:
     folder, masks = world
     named = ["--model", model, "--images", folder, "--masks", masks, "--out", out]
     return ["evaluate", *map(str, [*named, *more])]
+
+
+def scored(world, out, *system) -> list[str]:
+    folder, masks = world
+    return ["evaluate", *map(str, [*system, "--images", folder, "--masks", masks, "--out", out])]
 
 
 def test_it_prints_the_table_of_levels_and_writes_the_report(model, world, tmp_path, capsys, monkeypatch):
@@ -58,6 +66,11 @@ def test_wrong_input_is_one_line_and_writes_nothing(model, world, tmp_path, caps
         "no such folder of images": arguments(model, (tmp_path / "none", masks), out),
         "dataset.json: missing": arguments(model, world, out, "--baselines", tmp_path / "none"),
         "not an evaluation": arguments(model, world, folder),
+        "cannot be written: ": scored(world, masks / "out", "--floor", "whole-image"),
+        "expected both or neither": arguments(model, world, out, "--records", tmp_path),
+        "none/masks/dataset.json: missing": scored(
+            world, out, "--floor", "position-prior", "--records", tmp_path / "none"
+        ),
     }
     for message, command in cases.items():
         assert main(command) == 2, message
@@ -65,6 +78,67 @@ def test_wrong_input_is_one_line_and_writes_nothing(model, world, tmp_path, caps
         assert message in error
         assert error.count("\n") == 1
         assert not out.exists()
+
+
+@pytest.mark.parametrize("systems", [(), ("--model", "a", "--floor", "whole-image")])
+def test_exactly_one_system_is_scored(systems, world, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(scored(world, tmp_path / "out", *systems))
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert "--floor" in error and error.count("\n") == 1
+
+
+def test_a_floor_is_scored_by_the_same_function(world, tmp_path, capsys):
+    assert main(scored(world, tmp_path / "out", "--floor", "whole-image", "--json")) == 0
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["system"] == "whole image"
+    assert metrics["levels"]["mask"]["iou"] == TOP.mean()
+    assert metrics["presence"]["auc_macro"] is None
+    assert "reliability.png" not in {file.name for file in (tmp_path / "out").iterdir()}
+
+
+class Whole:
+    """A System that is made of what its option names, and stands in for the real one."""
+
+    def __init__(self, *args, **more):
+        self.made_of = (*args, *more.values())
+
+    def answers(self, name):
+        return True
+
+    def predict(self, path, image, names):
+        for name in names:
+            yield Prediction(name, np.ones(image.shape[:2], np.float32))
+
+
+SYSTEMS = {
+    "--baseline": ("baseline_networks", "open_baseline"),
+    "--saliency-maps": ("saliency_maps", "SaliencyMaps"),
+    "--detections": ("detections", "Detections"),
+    "--floor": ("grabcut", "CentreGrabCut"),
+}
+
+
+@pytest.mark.parametrize("option", SYSTEMS)
+def test_each_option_opens_its_own_system(option, world, tmp_path, capsys, monkeypatch):
+    module, name = SYSTEMS[option]
+    made = []
+    build = {name: lambda *args, **more: made.append(Whole(*args, **more)) or made[-1]}
+    monkeypatch.setitem(sys.modules, f"cmask_tf.evaluation.{module}", SimpleNamespace(**build))
+    value = "grabcut" if option == "--floor" else tmp_path / "given"
+    assert main(scored(world, tmp_path / "out", option, value, "--json")) == 0
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["levels"]["mask"]["iou"] == TOP.mean()
+    of = {"--detections": (value, world[1]), "--floor": ()}
+    assert [system.made_of for system in made] == [of.get(option, (value,))]
+
+
+def test_a_missing_package_is_one_line(world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cmask_tf.data.coco", None)
+    assert main(scored(world, tmp_path / "out", "--floor", "whole-image")) == 2
+    error = capsys.readouterr().err
+    assert "not installed" in error and "cmask-tf[train]" in error and error.count("\n") == 1
 
 
 def test_a_photo_that_is_not_there_is_named(model, world, tmp_path, capsys):

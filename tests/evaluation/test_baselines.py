@@ -9,8 +9,9 @@ from pycocotools import mask as rle
 from cmask_tf.data import records
 from cmask_tf.data.sources import Annotated, Annotations, Object
 from cmask_tf.errors import UserError
-from cmask_tf.evaluation.baselines import PositionPrior, whole_image
+from cmask_tf.evaluation.baselines import PositionPrior, WholeImage
 from cmask_tf.evaluation.evaluate import evaluate
+from cmask_tf.evaluation.systems import SegmenterSystem
 
 BOX_LEFT = (0.0, 0.0, 1.0, 0.5)
 BOX_TOP = (0.0, 0.0, 0.5, 1.0)
@@ -41,6 +42,13 @@ def training(tmp_path_factory):
     return folder
 
 
+def predicted(system, name, height, width):
+    """The mask bool and the map of one concept in a photo of a size."""
+    [found] = system.predict("photo.png", np.zeros((height, width, 3), np.uint8), [name])
+    assert (found.name, found.score, found.present) == (name, None, None)
+    return found.probability >= 0.5, found.attention
+
+
 def write_set(photos, out):
     records.write(lambda work, faults: Annotations.of(photos), out, inputs={}, source="test")
 
@@ -51,7 +59,7 @@ def prior(training):
 
 
 def test_the_whole_image_is_every_pixel():
-    mask, attention = whole_image("dress", 3, 5)
+    mask, attention = predicted(WholeImage(), "dress", 3, 5)
     assert mask.shape == attention.shape == (3, 5)
     assert mask.all() and (attention == 1).all()
 
@@ -63,17 +71,17 @@ def test_a_concept_with_masks_gets_their_mean_cut_where_training_iou_is_best(pri
     np.testing.assert_allclose(dress[33:], 0.0)
     # Three of four examples fill the top: a cut below .75 has mean IoU (3 + 1/2) / 4, above it (3/2 + 1) / 4.
     assert 0 < prior.cuts["masks", 0] <= 0.75
-    mask, _ = prior("dress", HEIGHT, WIDTH)
+    mask, _ = predicted(prior, "dress", HEIGHT, WIDTH)
     np.testing.assert_array_equal(mask, TOP)
 
 
 def test_a_concept_without_masks_gets_its_boxes_and_pieces_are_one_example(prior):
     np.testing.assert_allclose(prior.maps["boxes", 1][:, :32], 1.0)
-    np.testing.assert_array_equal(prior("hair", HEIGHT, WIDTH)[0], LEFT)
+    np.testing.assert_array_equal(predicted(prior, "hair", HEIGHT, WIDTH)[0], LEFT)
 
 
 def test_a_concept_with_neither_gets_the_mean_of_all_boxes(prior):
-    _, attention = prior("cape", 64, 64)
+    _, attention = predicted(prior, "cape", 64, 64)
     expected = np.zeros((64, 64))
     expected[:, :32] += 2 / 3
     expected[:32] += 1 / 3
@@ -81,8 +89,18 @@ def test_a_concept_with_neither_gets_the_mean_of_all_boxes(prior):
 
 
 def test_the_prior_has_the_photos_size(prior):
-    mask, attention = prior("dress", 7, 31)
+    mask, attention = predicted(prior, "dress", 7, 31)
     assert mask.shape == attention.shape == (7, 31)
+
+
+def test_without_a_vocabulary_equal_names_are_one_concept(training):
+    prior = PositionPrior(training)
+    assert prior.answers("anything")
+    dress, _ = predicted(prior, "dress", HEIGHT, WIDTH)
+    gown, _ = predicted(prior, "gown", HEIGHT, WIDTH)
+    np.testing.assert_array_equal(dress, TOP)  # of two photos, one of them the top left
+    np.testing.assert_array_equal(gown, TOP)  # of the one that is called so
+    np.testing.assert_allclose(predicted(prior, "hat", 64, 64)[1][:32, :32], 1.0)
 
 
 def test_missing_records_are_named(tmp_path):
@@ -93,7 +111,8 @@ def test_missing_records_are_named(tmp_path):
 def test_the_baselines_stand_beside_the_model_in_the_report(training, tmp_path):
     file = write_photos(tmp_path, [{"dress": TOP}] * 3 + [{"hair": LEFT}] * 3, {"dress": {}, "hair": {}})
     segmenter = FakeSegmenter({"dress": TOP, "hair": ~LEFT}, {})
-    metrics = evaluate(segmenter, tmp_path, file, tmp_path / "out", training)
+    floors = {"whole image": WholeImage(), "position prior": PositionPrior(training, FakeVocabulary())}
+    metrics = evaluate(SegmenterSystem(segmenter), tmp_path, file, tmp_path / "out", floors=floors)
     assert metrics["baselines"]["whole image"]["levels"]["mask"]["iou"] == 0.5
     assert metrics["baselines"]["whole image"]["levels"]["mask"]["recall"] == 1.0
     assert metrics["baselines"]["position prior"]["levels"]["mask"]["iou"] == 1.0

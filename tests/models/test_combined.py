@@ -18,7 +18,7 @@ from cmask_tf.models.mixing import COARSE, ConceptTable
 from cmask_tf.models.neighbour_table import build_mixing
 from cmask_tf.models.refinement import build_refinement
 from cmask_tf.models.segmentation import build_segmentation
-from cmask_tf.models.verification import calibrate
+from cmask_tf.models.verification import build_verification, calibrate
 from cmask_tf.vocabulary.artefact import Vocabulary
 from cmask_tf.vocabulary.neighbours import second_order_of_vectors
 
@@ -169,7 +169,44 @@ def test_decode_equals_segmentation_and_verification_of_that_attention(model, pa
             vocabulary.vectors[entry],
         )
         np.testing.assert_allclose(raw[k], score, atol=1e-5)
-    np.testing.assert_allclose(scores, calibrate(raw, np.array([0.3, 0.05], np.float32)), atol=1e-6)
+    np.testing.assert_allclose(
+        scores, calibrate(raw, np.array([0.3, 0.05], np.float32), model.slope), atol=1e-6
+    )
+
+
+def test_a_verification_network_of_its_own_is_asked_in_place_of_the_embedding_head(
+    model, parts, vocabulary, features
+):
+    own = build_verification(parts["embedding"].input.shape[-1], 8, vocabulary.dim)
+    kernel = own.get_layer("fc1").kernel
+    kernel.assign(kernel / np.std(features["c5"]))  # untrained features are tiny
+    other = build({**parts, "verification": own}, vocabulary)
+    rows = np.zeros(2, np.int32)
+    maps, _ = model.attention(features, model.resolve(vocabulary.vectors[:2]), rows)
+    raw = other.raw_scores(features, other.resolve(vocabulary.vectors[:2]), rows).numpy()
+    for k in range(2):
+        score = reference.verification(
+            maps[0][k].numpy(),
+            features["c5"][0].numpy(),
+            lambda pooled: own(pooled[None, None, None].astype(np.float32)).numpy()[0, 0, 0],
+            vocabulary.vectors[k],
+        )
+        np.testing.assert_allclose(raw[k], score, atol=1e-5)
+    assert np.abs(raw - model.raw_scores(features, model.resolve(vocabulary.vectors[:2]), rows)).max() > 0.01
+
+
+def test_one_size_given_twice_is_one_attention_on_both_channels(parts, vocabulary):
+    first = settings().attention.sizes[0]
+    single = dataclasses.replace(settings(), attention=config.Attention(sizes=(first, first)))
+    mixing = build_mixing(vocabulary, CONCEPTS, "pmi") | {"theta": THETA}
+    model = ConceptMaskModel(single, parts, ConceptTable.build(vocabulary, CONCEPTS, mixing, THRESHOLDS))
+    parameters, rows = model.resolve(vocabulary.vectors[:2]), np.zeros(2, np.int32)
+    maps, _ = model.attention(model.encode(PHOTOS), parameters, rows)
+    np.testing.assert_array_equal(maps[0], maps[1])
+    expected, _ = build(parts, vocabulary).attention(
+        build(parts, vocabulary).encode(PHOTOS), parameters, rows
+    )
+    np.testing.assert_allclose(maps[0], expected[0], atol=1e-6)
 
 
 def test_a_mask_does_not_depend_on_the_other_concepts(model, vocabulary, features):

@@ -5,7 +5,14 @@ import reference
 
 from cmask_tf import config
 from cmask_tf.models.embedding import build_head
-from cmask_tf.models.verification import calibrate, raw_score, threshold_table, weights
+from cmask_tf.models.verification import (
+    build_verification,
+    calibrate,
+    pool,
+    raw_score,
+    threshold_table,
+    weights,
+)
 
 RNG = np.random.default_rng(5)
 HEAD = build_head(6, config.Embedding(hidden=(8, 8), output_activation="linear"), 4)
@@ -54,23 +61,38 @@ def test_attention_on_one_place_scores_that_place():
     np.testing.assert_allclose(got, reference.cosine(embed(features[0, 2, 3]), vectors[0]), atol=1e-5)
 
 
-def test_calibration_is_0_at_minus_1_half_at_the_threshold_and_1_at_1():
+def test_a_score_is_a_half_at_its_concepts_threshold_and_rises():
     for threshold in (-0.5, 0.0, 0.2, 0.9):
-        fixed = np.array([-1, threshold, 1], np.float32)
-        got = calibrate(fixed, np.full(3, threshold, np.float32)).numpy()
-        np.testing.assert_array_equal(got, np.array([0, 0.5, 1], np.float32))
-        rising = calibrate(np.linspace(-1, 1, 101, dtype=np.float32), np.full(101, threshold, np.float32))
-        assert (np.diff(rising) > 0).all()
+        cosines = np.append(np.linspace(-1, 1, 101), threshold).astype(np.float32)
+        got = calibrate(cosines, np.full(102, threshold, np.float32), 7.0).numpy()
+        assert got[-1] == 0.5
+        assert (np.diff(got[:-1]) > 0).all()
+        assert 0 < got.min() and got.max() < 1
 
 
-def test_calibration_between_the_fixed_points_by_hand():
-    got = calibrate(np.array([-0.4, 0.6], np.float32), np.array([0.2, 0.2], np.float32)).numpy()
-    np.testing.assert_allclose(got, [0.25, 0.75], rtol=1e-6)
+def test_a_score_by_hand():
+    got = calibrate(np.array([0.3, 0.1], np.float32), np.array([0.2, 0.2], np.float32), 10.0).numpy()
+    np.testing.assert_allclose(got, [1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1))], rtol=1e-5)
 
 
-def test_calibration_at_the_ends_of_the_range_stays_finite():
-    got = calibrate(np.array([-1, 1, 0], np.float32), np.array([-1, 1, 1], np.float32)).numpy()
-    np.testing.assert_allclose(got, [0.5, 0.5, 0.25])
+def test_pooling_weighs_every_place_of_every_photo_by_its_own_attention():
+    attention = RNG.uniform(0, 1, (2, 3, 4, 5)).astype(np.float32)
+    features = RNG.normal(size=(2, 4, 5, 6)).astype(np.float32)
+    expected = np.empty((2, 3, 6))
+    for photo in range(2):
+        for concept in range(3):
+            share = attention[photo, concept] / attention[photo, concept].sum()
+            expected[photo, concept] = (share[..., None] * features[photo]).sum(axis=(0, 1))
+    np.testing.assert_allclose(pool(attention, features), expected, atol=1e-5)
+
+
+def test_the_network_of_its_own_reads_every_place_by_itself():
+    network = build_verification(6, 8, 4)
+    pooled = RNG.normal(size=(2, 3, 1, 6)).astype(np.float32)
+    together = network(pooled, training=False).numpy()
+    assert together.shape == (2, 3, 1, 4)
+    alone = network(pooled[1:, 2:], training=False).numpy()
+    np.testing.assert_allclose(alone[0, 0, 0], together[1, 2, 0], atol=1e-6)
 
 
 def test_a_concept_without_a_threshold_of_its_own_has_the_pooled_one():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cmask_tf.training.calibration import best_f1_threshold
+from cmask_tf.training.calibration import best_f1_threshold, best_slope
 from cmask_tf.training.validation import Means, upsample
 
 
@@ -29,6 +29,17 @@ def test_the_threshold_lies_half_way_to_the_next_lower_score():
 
 def test_nothing_present_gives_zero():
     assert best_f1_threshold(np.array([0.3, 0.4]), np.array([False, False])) == 0.0
+
+
+def test_the_slope_of_scores_is_the_most_likely_one():
+    rng = np.random.default_rng(3)
+    distance = rng.normal(scale=0.3, size=20_000)
+    present = rng.random(20_000) < 1 / (1 + np.exp(-8 * distance))
+    assert best_slope(distance, present) == pytest.approx(8, rel=0.05)
+
+
+def test_the_slope_stays_finite_where_nothing_is_mistaken():
+    assert best_slope(np.array([-0.1, 0.1]), np.array([False, True])) == pytest.approx(100, rel=0.01)
 
 
 def test_means_are_over_photos_then_over_the_concepts_of_a_level():

@@ -100,6 +100,17 @@ def test_too_many_dimensions_name_the_number_available(monkeypatch, full):
         word_vectors(matrix, 0)
 
 
+@pytest.mark.parametrize("full", [2048, 0])
+def test_or_fewer_takes_all_dimensions_that_there_are(monkeypatch, full):
+    monkeypatch.setattr(pmi, "_FULL", full)
+    matrix = np.diag([3.0, -1.0, 2.0, 0.0]).astype(np.float32)
+    vectors, eigenvalues = word_vectors(matrix, 50, or_fewer=True)
+    assert eigenvalues.tolist() == [3, 2] and vectors.shape == (4, 2)
+    assert word_vectors(matrix, 1, or_fewer=True)[1].tolist() == [3]
+    with pytest.raises(UserError, match="0 are available"):
+        word_vectors(-np.eye(3, dtype=np.float32), 2, or_fewer=True)
+
+
 def test_the_matrix_is_not_changed(random_counts):
     matrix = pmi_matrix(random_counts)
     before = matrix.copy()

@@ -1,0 +1,5 @@
+"""The paper's figures, made from a reproduction: one picture each."""
+
+from cmask_tf.evaluation.figures.make import Figure, figures_of, make_figures
+
+__all__ = ["Figure", "figures_of", "make_figures"]
