@@ -175,11 +175,11 @@ def verification_batches(
             drawn = tf.random.stateless_uniform([negatives], seed, 0, count, tf.int32)
             concepts, _ = tf.unique(tf.concat([tags, drawn], axis=0))
         present = tf.reduce_any(concepts[:, tf.newaxis] == tags, axis=1) & (concepts >= 0)
-        image = _Photo(record, order, index).image(size)
+        image = Photo(record, order, index).image(size)
         return {"image": image, "concepts": concepts, "present": present}
 
     shapes = {"image": [size, size, 3], "concepts": [None], "present": [None]}
-    return _batches(serialized(records, order), example, order, batch, shapes)
+    return assembled(serialized(records, order), example, order, batch, shapes)
 
 
 def segmentation_batches(
