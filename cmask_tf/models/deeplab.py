@@ -1,4 +1,4 @@
-"""A closed set of concepts, one map each: DeepLabV3+'s form (Chen et al., ECCV 2018), Table 2's ceiling.
+"""A closed set of concepts, one map each, the tables' ceiling: DeepLabV3+'s form (Chen et al., ECCV 2018).
 
 Atrous spatial pyramid pooling on the backbone's last map (a 1x1 convolution, three dilated 3x3 ones, and the
 whole photo's mean), enlarged to the map "c2", joined with that map's 48 channels, two 3x3 convolutions, one
