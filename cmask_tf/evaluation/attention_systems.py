@@ -26,6 +26,7 @@ from cmask_tf.evaluation.systems import Prediction
 from cmask_tf.models.attention import coarse_maps
 from cmask_tf.models.embedding import embed_map
 from cmask_tf.training.attention_cache import RefinedMaps
+from cmask_tf.training.validation import upsample
 
 # Kind -> the folder of a seed that holds its networks.
 FOLDERS = {
@@ -69,8 +70,8 @@ class AttentionSystem:
         columns = [self._position(name) for name in names]
         scales = [self._attend(geometry.resize_image(image[np.newaxis], s), columns) for s in self._sizes]
         for name, *maps in zip(names, *scales, strict=True):
-            full = [geometry.resize_maps(small[..., np.newaxis], *image.shape[:2]) for small in maps]
-            yield Prediction(name, attention=np.mean([one.numpy()[..., 0] for one in full], axis=0))
+            full = [upsample(small, image.shape[:2]) for small in maps]
+            yield Prediction(name, attention=np.mean(full, axis=0))
 
 
 def attention_system(kind: str, seed_dir: Path) -> AttentionSystem:

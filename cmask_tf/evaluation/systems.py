@@ -97,18 +97,14 @@ class SegmenterSystem:
     def predict(self, path: Path, image: np.ndarray, names: Sequence[str]) -> Iterator[Prediction]:
         if not names:
             return
-        features = self._segmenter.encode(image)
+        from cmask_tf.training.validation import upsample  # TensorFlow, which other systems do without
+
+        features, shape = self._segmenter.encode(image), image.shape[:2]
         scales = self._segmenter.attention(names, features)
         answers = self._segmenter.iterate(names, features)
         for (name, probability, score, present), *maps in zip(answers, *scales, strict=True):
-            yield Prediction(name, probability, _mean_map(maps, image.shape[:2]), score, present)
-
-
-def _mean_map(maps: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    from cmask_tf import geometry  # TensorFlow, which systems without a network do without
-
-    full = [geometry.resize_maps(small[..., np.newaxis], *shape).numpy()[..., 0] for small in maps]
-    return np.mean(full, axis=0)
+            attention = np.mean([upsample(small, shape) for small in maps], axis=0)
+            yield Prediction(name, probability, attention, score, present)
 
 
 def ask(
