@@ -13,6 +13,16 @@ from dataclasses import dataclass
 
 from cmask_tf.reproduce.tables import OIVG, Scores, level_value, untrained
 
+# What is behind an ordering that is not found, by the system that ought to be the worse one: as far as the
+# measurements of the loss terms tell (docs/training.md).
+REASONS = {
+    "Original": "Original-Finetuned is not above Original: Eqn. 2 asks nothing of the coarse maps, which are "
+    "inputs of a layer that learns from scratch, and they lose most of their likeness to Stage 1's.",
+    "Refined-noNeg": "Refined is not above Refined-noNeg: the spatial discrimination loss darkens a map where "
+    "other concepts lie close, which costs overlap (soft IoU) sooner than the maximum's place.",
+    "Ours-noNeg": "Ours is not above Ours-noNeg: Stage 3 stretches each map to [0, 1], which makes up for maps "
+    "that the loss has darkened or left bright.",
+}
 HOLDS, FAILS, WITHIN = "holds", "does not hold", "within the seeds' spread"
 NOT_MEASURED = "not measured"
 
@@ -114,4 +124,7 @@ def _ordering(scores: Scores, claim: Claim, untrained_note: str | None) -> Order
     means = [statistics.fmean(column) for column in zip(*pairs, strict=True)] or [None, None]
     notes = ("With one seed the spread is unknown, and the sign of the difference decides.",)
     notes = (notes if len(pairs) == 1 else ()) + ((untrained_note,) if untrained_note else ())
-    return Ordering(claim, judge(differences, claim.or_equal), differences, *means, notes)
+    outcome = judge(differences, claim.or_equal)
+    if outcome in (FAILS, WITHIN) and claim.worse in REASONS:
+        notes += ("Why, as far as known: " + REASONS[claim.worse],)
+    return Ordering(claim, outcome, differences, *means, notes)

@@ -77,6 +77,13 @@ def test_an_ordering_that_does_not_hold_is_stated():
     scores = {0: all_systems() | {"Refined": of_maps(0.1, 0.1)}}
     refined = [one for one in orderings(scores) if one.claim.better == "Refined"]
     assert [one.outcome for one in refined] == [FAILS] * 4
+    reasons = [[note for note in one.notes if note.startswith("Why")] for one in refined]
+    assert [len(found) for found in reasons] == [0, 0, 1, 1]  # of the last two a reason is known
+    assert "darkens" in reasons[2][0]
+
+
+def test_an_ordering_that_holds_needs_no_reason():
+    assert not [n for one in orderings({0: all_systems()}) for n in one.notes if n.startswith("Why")]
 
 
 def test_a_baseline_that_is_not_trained_is_said():
