@@ -18,10 +18,10 @@ from cmask_tf.reproduce.tables import OIVG, Scores, level_value, untrained
 REASONS = {
     "Original": "Original-Finetuned is not above Original: Eqn. 2 asks nothing of the coarse maps, which are "
     "inputs of a layer that learns from scratch, and they lose most of their likeness to Stage 1's.",
-    "Refined-noNeg": "Refined is not above Refined-noNeg: the spatial discrimination loss darkens a map where "
-    "other concepts lie close, which costs overlap (soft IoU) sooner than the maximum's place.",
-    "Ours-noNeg": "Ours is not above Ours-noNeg: Stage 3 stretches each map to [0, 1], which makes up for maps "
-    "that the loss has darkened or left bright.",
+    "Refined-noNeg": "Refined is not above Refined-noNeg: the spatial discrimination loss darkens a map "
+    "where other concepts lie close, which costs overlap (soft IoU) sooner than the maximum's place.",
+    "Ours-noNeg": "Ours is not above Ours-noNeg: Stage 3 stretches each map to [0, 1], which makes up for "
+    "maps that the loss has darkened or left bright.",
 }
 HOLDS, FAILS, WITHIN = "holds", "does not hold", "within the seeds' spread"
 NOT_MEASURED = "not measured"
