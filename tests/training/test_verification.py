@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 import reference
@@ -77,15 +78,14 @@ def test_the_loss_is_the_mean_cross_entropy_of_what_is_asked_and_padding_is_not(
     }
     cosines = task._cosines(one["image"], one["concepts"], training=False).numpy()[0]
     slope, bias = (w.item() for w in task.models["regression"].get_weights())
-    task.network.trainable = False  # no dropout, moving statistics: what the score is made of
     likely = 1 / (1 + np.exp(-(slope * cosines + bias)))
     expected = -(np.log(likely[0]) + np.log(1 - likely[1])) / 2
-    inference = lambda b: task._entropy(  # noqa: E731
-        task._cosines(b["image"], b["concepts"], training=False), b
-    ).numpy()
+
+    def inference(b):
+        return task._entropy(task._cosines(b["image"], b["concepts"], training=False), b).numpy()
+
     assert inference(one)[0] == pytest.approx(expected, rel=1e-4)
     assert inference(padded)[0] == pytest.approx(expected, rel=1e-4)
-    task.network.trainable = True
 
 
 def test_only_the_verification_network_and_its_regression_learn(task, batch):
@@ -99,8 +99,6 @@ def test_only_the_verification_network_and_its_regression_learn(task, batch):
 
 
 def test_a_few_steps_lower_the_loss(task, batch):
-    import keras
-
     optimizer = keras.optimizers.Adam(0.01)
     weights = [w for model in task.models.values() for w in model.trainable_variables]
     losses = []
