@@ -65,7 +65,7 @@ class Literal(tf.Module):
         given = dict(self.parts["segmentation_encoder"](squares[str(self.size)], training=False))
         given["attention"] = attention.stack_scales(maps, self.size)
         mask = tf.sigmoid(self.parts["segmentation_decoder"](given, training=False))[..., 0]
-        raw = verification.raw_score(self.parts["embedding"], c5, maps[0], vector)
+        raw = verification.raw_score(self.parts["embedding"], c5, maps[0], vector, tf.zeros([1], tf.int32))
         return mask, verification.calibrate(raw, threshold, verification.SLOPE)
 
 

@@ -32,6 +32,31 @@ def resize_maps(maps: tf.Tensor, height: int, width: int) -> tf.Tensor:
     return tf.image.resize(tf.cast(maps, tf.float32), (height, width))
 
 
+def level_maps(channels: Sequence[tf.Tensor], size: int, stride: int) -> tf.Tensor:
+    """Coarse maps as a level of stride `stride` sees them, without drawing them at full size.
+
+    `resize_maps` to `size` and the mean over blocks are both linear: two small matrix products make the same.
+
+    Args:
+        channels: one float32 [B, h_i, w_i] a channel.
+        size: side of the square that the maps would be drawn at.
+        stride: side of the blocks that are averaged; the last ones may be cut off by the edge.
+
+    Returns:
+        float32 [B, n, n, len(channels)], n = ceil(size / stride).
+    """
+    side, count = -(-size // stride), len(channels)
+    tall, wide = [], []
+    for channel, maps in zip(tf.unstack(tf.eye(count)), channels, strict=True):
+        rows, columns = (_averaged(tf.shape(maps)[axis], size, stride) for axis in (1, 2))
+        tall.append(tf.einsum("nh,bhw->bnw", rows, maps))
+        columns = tf.transpose(columns)[..., tf.newaxis] * channel  # [w, n, C]
+        wide.append(tf.reshape(columns, [-1, side * count]))
+    # One product makes all channels, interleaved as they shall lie.
+    joined = tf.einsum("bnw,wm->bnm", tf.concat(tall, axis=2), tf.concat(wide, axis=0))
+    return tf.reshape(joined, [-1, side, side, count])
+
+
 def resize_labels(labels: tf.Tensor, size: int) -> tf.Tensor:
     """Squashes labels [H, W, C] to [size, size, C] of the same dtype: no value that was not there."""
     return tf.image.resize(labels, (size, size), method="nearest")
@@ -70,6 +95,13 @@ def _bilinear(cells: tf.Tensor, low: tf.Tensor, high: tf.Tensor, size: int) -> t
     places = (low[:, tf.newaxis] + steps * (high - low)[:, tf.newaxis]) * cells - 0.5
     places = tf.clip_by_value(places, 0.0, cells - 1)
     return tf.maximum(1 - tf.abs(places[..., tf.newaxis] - tf.range(cells)), 0)
+
+
+def _averaged(cells: tf.Tensor, size: int, stride: int) -> tf.Tensor:
+    """Each cell's weight along an axis of `size` places, of which blocks are averaged: [n, cells]."""
+    weights = _bilinear(cells, tf.zeros([1]), tf.ones([1]), size)  # [1, size, cells]
+    block = (stride, 1)
+    return tf.nn.avg_pool2d(weights[:, :, tf.newaxis], block, block, "SAME")[0, :, 0]
 
 
 def min_max(maps: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:

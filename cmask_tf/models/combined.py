@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from cmask_tf import config, geometry
-from cmask_tf.models import attention, embedding, mixing, refinement, verification
+from cmask_tf.models import attention, embedding, levels, mixing, refinement, verification
 from cmask_tf.models.folding import folded
 from cmask_tf.models.recognition import DIMENSIONS, SAME_WORD, recognise
 
@@ -58,11 +58,12 @@ class ConceptMaskModel(tf.Module):
         super().__init__(name="concept_mask")
         self.sizes = tuple(settings.attention.sizes)
         self.size = settings.segmentation.size
+        self.output_stride = settings.backbone.output_stride
         self.backbone = folded(parts["backbone"])
         self.head = folded(parts["embedding"])
         self.verifier = folded(parts["verification"]) if "verification" in parts else self.head
         self.segmentation_encoder = folded(parts["segmentation_encoder"])
-        self.segmentation_decoder = folded(parts["segmentation_decoder"])
+        self.segmentation_decoder, self.strides = levels.split(folded(parts["segmentation_decoder"]))
         self._hold_words(table, tables)
         self._hold_refinement(parts["refinement"], table, tables)
         self._fix_signatures()
@@ -108,10 +109,12 @@ class ConceptMaskModel(tf.Module):
         self.resolve_entries = _traced_once(self.resolve_entries, _spec([None], tf.int32))
         self.encode_squares = _traced_once(self.encode_squares, squares)
         c5 = self.backbone.output["c5"]
-        features = {"c5": _spec(c5.shape, c5.dtype)}
-        for number in range(1, len(self.sizes) + 1):
-            features[f"embedding_{number}"] = _spec([None, None, None, dim])
-            features[f"hidden_{number}"] = _spec([None, None, None, width])
+        # Grids that are known: what depends on them alone is worked out when the graph is made.
+        grids = [-(-size // self.output_stride) for size in self.sizes]
+        features = {"c5": _spec([None, grids[0], grids[0], c5.shape[-1]], c5.dtype)}
+        for number, grid in enumerate(grids, start=1):
+            features[f"embedding_{number}"] = _spec([None, grid, grid, dim])
+            features[f"hidden_{number}"] = _spec([None, grid, grid, width])
         maps = self.segmentation_encoder.output
         features |= {_MAP + name: _spec(value.shape, value.dtype) for name, value in maps.items()}
         parameters = {name: _spec([None, width]) for name in ("q_weights", "p_weights")}
@@ -120,6 +123,7 @@ class ConceptMaskModel(tf.Module):
         parameters |= {name: _spec([None], tf.int32) for name in ("entry", "path")}
         of_concepts = features, parameters, _spec([None], tf.int32)
         self.attention = _traced_once(self.attention, *of_concepts)
+        self.raw_scores = _traced_once(self.raw_scores, *of_concepts)
         self.decode = _traced_once(self.decode, *of_concepts)
 
     def resolve(self, word_vectors: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -306,11 +310,18 @@ class ConceptMaskModel(tf.Module):
             raw: float32 [K], the cosines behind the scores.
         """
         maps, _ = self.attention(features, parameters, rows)
-        inputs = {k.removeprefix(_MAP): tf.gather(v, rows) for k, v in features.items() if k.startswith(_MAP)}
-        inputs["attention"] = attention.stack_scales(maps, self.size)
+        inputs = {k.removeprefix(_MAP): v for k, v in features.items() if k.startswith(_MAP)}
+        if self.strides:
+            # Only ever added to: one photo's maps meet those of many concepts as they are.
+            inputs = _shared(inputs, rows)
+            stretched = [geometry.min_max(m, (1, 2)) for m in maps]
+            for name, stride in self.strides.items():
+                inputs[name] = geometry.level_maps(stretched, self.size, stride)
+        else:
+            inputs = {name: tf.gather(value, rows) for name, value in inputs.items()}
+            inputs["attention"] = attention.stack_scales(maps, self.size)
         probabilities = tf.sigmoid(self.segmentation_decoder(inputs, training=False))[..., 0]
-        c5 = tf.gather(features["c5"], rows)
-        raw = verification.raw_score(self.verifier, c5, maps[0], parameters["vector"])
+        raw = self._verify(features, parameters, maps[0], rows)
         return probabilities, self.calibrate(raw, parameters), raw
 
     def raw_scores(
@@ -318,8 +329,18 @@ class ConceptMaskModel(tf.Module):
     ) -> tf.Tensor:
         """Verification's cosines (supplement 5) as `decode` has them, without masks: float32 [K]."""
         maps, _ = self.attention(features, parameters, rows)
-        c5 = tf.gather(features["c5"], rows)
-        return verification.raw_score(self.verifier, c5, maps[0], parameters["vector"])
+        return self._verify(features, parameters, maps[0], rows)
+
+    def _verify(
+        self,
+        features: dict[str, tf.Tensor],
+        parameters: dict[str, tf.Tensor],
+        maps: tf.Tensor,
+        rows: tf.Tensor,
+    ) -> tf.Tensor:
+        images, places = tf.unique(rows)
+        c5 = _asked(features["c5"], images)
+        return verification.raw_score(self.verifier, c5, maps, parameters["vector"], places)
 
     def calibrate(self, raw: tf.Tensor, parameters: dict[str, tf.Tensor]) -> tf.Tensor:
         """Scores float32 [K] in [0, 1] of `raw_scores`; 0.5 is the concept's threshold."""
@@ -344,6 +365,16 @@ def _asked(features: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
     return tf.cond(tf.shape(features)[0] == 1, lambda: features, lambda: tf.gather(features, images))
 
 
+def _shared(maps: dict[str, tf.Tensor], rows: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Maps [B, ...] of the photos of K concepts: [1, ...] where it is one photo, otherwise [K, ...]."""
+    images, _ = tf.unique(rows)
+    return tf.cond(
+        tf.size(images) == 1,
+        lambda: {name: _asked(value, images) for name, value in maps.items()},
+        lambda: {name: tf.gather(value, rows) for name, value in maps.items()},
+    )
+
+
 def _select(features: tf.Tensor, weights: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
     """features[places[k]] . weights[k]: [U, h, w, F], [K, F], [K] -> [K, h, w].
 
@@ -351,5 +382,8 @@ def _select(features: tf.Tensor, weights: tf.Tensor, places: tf.Tensor) -> tf.Te
     the concepts of an image together ask about one or two images at a time, and then one matrix product
     takes a tenth of the time of a copy of the image's features for each concept.
     """
-    every = tf.einsum("bhwf,kf->kbhw", features, weights)
+    shape = tf.shape(features)
+    flat = tf.reshape(features, [-1, shape[3]])
+    every = tf.matmul(weights, flat, transpose_b=True)
+    every = tf.reshape(every, [-1, shape[0], shape[1], shape[2]])
     return tf.gather(every, places, axis=1, batch_dims=1)

@@ -72,21 +72,28 @@ def pool(attention: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
     return tf.einsum("bmhw,bhwc->bmc", tf.reshape(flat, shape), tf.cast(features, tf.float32))
 
 
-def raw_score(head: keras.Model, features: tf.Tensor, attention: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
+def raw_score(
+    head: keras.Model, features: tf.Tensor, attention: tf.Tensor, vectors: tf.Tensor, rows: tf.Tensor
+) -> tf.Tensor:
     """Weighted average pooling, embedding head, cosine.
 
     Args:
         head: the embedding head of section 4.1, or the network of `build_verification`.
-        features: [K, h, w, C], the backbone's last map at the first scale, one row a concept.
+        features: [B, h, w, C], the backbone's last maps at the first scale; few photos, each of which meets
+            every concept.
         attention: float32 [K, h, w], not negative.
         vectors: float32 [K, D], the concepts' word vectors.
+        rows: int32 [K], the photo that each concept is looked for in.
 
     Returns:
         float32 [K] in [-1, 1].
     """
-    features = tf.cast(features, tf.float32)
-    pooled = tf.einsum("khw,khwc->kc", weights(attention), features)[:, None, None]  # [K, 1, 1, C]
-    e = head(pooled, training=False)[:, 0, 0]  # [K, D]
+    shape = tf.shape(features)
+    places = tf.reshape(tf.cast(features, tf.float32), [shape[0], -1, shape[3]])
+    shares = tf.reshape(weights(attention), [1, -1, shape[1] * shape[2]])
+    every = tf.matmul(shares, places)  # [B, K, C]
+    pooled = tf.gather_nd(every, tf.stack([rows, tf.range(tf.shape(rows)[0])], axis=1))  # [K, C]
+    e = head(pooled[:, None, None], training=False)[:, 0, 0]  # [K, D]
     return tf.reduce_sum(tf.nn.l2_normalize(e, -1) * tf.nn.l2_normalize(vectors, -1), axis=-1)
 
 

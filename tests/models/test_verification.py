@@ -15,6 +15,7 @@ from cmask_tf.models.verification import (
 )
 
 RNG = np.random.default_rng(5)
+ROWS = np.arange(3, dtype=np.int32)
 HEAD = build_head(6, config.Embedding(hidden=(8, 8), output_activation="linear"), 4)
 
 
@@ -40,7 +41,7 @@ def test_weights_sum_to_one_also_where_attention_is_zero():
 def test_score_equals_the_supplements_steps():
     features, vectors = inputs()
     attention = RNG.uniform(0, 1, (3, 4, 5)).astype(np.float32)
-    got = raw_score(HEAD, features, attention, vectors).numpy()
+    got = raw_score(HEAD, features, attention, vectors, ROWS[: len(vectors)]).numpy()
     for k in range(3):
         expected = reference.verification(attention[k], features[k], embed, vectors[k])
         np.testing.assert_allclose(got[k], expected, atol=1e-5)
@@ -48,7 +49,7 @@ def test_score_equals_the_supplements_steps():
 
 def test_uniform_attention_gives_the_plain_gap_score():
     features, vectors = inputs()
-    got = raw_score(HEAD, features, np.full((3, 4, 5), 0.4, np.float32), vectors).numpy()
+    got = raw_score(HEAD, features, np.full((3, 4, 5), 0.4, np.float32), vectors, ROWS[: len(vectors)]).numpy()
     plain = [reference.cosine(embed(f.mean(axis=(0, 1))), v) for f, v in zip(features, vectors, strict=True)]
     np.testing.assert_allclose(got, plain, atol=1e-5)
 
@@ -57,7 +58,7 @@ def test_attention_on_one_place_scores_that_place():
     features, vectors = inputs(1)
     attention = np.zeros((1, 4, 5), np.float32)
     attention[0, 2, 3] = 0.01
-    got = raw_score(HEAD, features, attention, vectors).numpy()[0]
+    got = raw_score(HEAD, features, attention, vectors, ROWS[: len(vectors)]).numpy()[0]
     np.testing.assert_allclose(got, reference.cosine(embed(features[0, 2, 3]), vectors[0]), atol=1e-5)
 
 
