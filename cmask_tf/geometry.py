@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
+import numpy as np
 import tensorflow as tf
 
 
@@ -32,29 +34,37 @@ def resize_maps(maps: tf.Tensor, height: int, width: int) -> tf.Tensor:
     return tf.image.resize(tf.cast(maps, tf.float32), (height, width))
 
 
-def level_maps(channels: Sequence[tf.Tensor], size: int, stride: int) -> tf.Tensor:
-    """Coarse maps as a level of stride `stride` sees them, without drawing them at full size.
+def draw_map(small: np.ndarray, out: np.ndarray) -> None:
+    """`resize_maps` of one map float32 [h, w], written into float32 [H, W]: outside graphs, and faster."""
+    cv2.resize(small, out.shape[::-1], dst=out, interpolation=cv2.INTER_LINEAR)
 
-    `resize_maps` to `size` and the mean over blocks are both linear: two small matrix products make the same.
+
+def level_maps(channels: Sequence[tf.Tensor], size: int, strides: Sequence[int]) -> list[tf.Tensor]:
+    """Coarse maps as levels of some strides see them, without drawing them at full size.
+
+    `resize_maps` to `size` and the means over blocks are both linear: small matrix products make the same.
 
     Args:
-        channels: one float32 [B, h_i, w_i] a channel.
+        channels: one float32 [B, h_i, w_i] a channel; B may be unknown when a graph is made.
         size: side of the square that the maps would be drawn at.
-        stride: side of the blocks that are averaged; the last ones may be cut off by the edge.
+        strides: sides of the blocks that are averaged; the outermost blocks may be cut off by the edge.
 
     Returns:
-        float32 [B, n, n, len(channels)], n = ceil(size / stride).
+        for each stride float32 [B, n, n, len(channels)], n = ceil(size / stride).
     """
-    side, count = -(-size // stride), len(channels)
-    tall, wide = [], []
-    for channel, maps in zip(tf.unstack(tf.eye(count)), channels, strict=True):
-        rows, columns = (_averaged(tf.shape(maps)[axis], size, stride) for axis in (1, 2))
-        tall.append(tf.einsum("nh,bhw->bnw", rows, maps))
-        columns = tf.transpose(columns)[..., tf.newaxis] * channel  # [w, n, C]
-        wide.append(tf.reshape(columns, [-1, side * count]))
-    # One product makes all channels, interleaved as they shall lie.
-    joined = tf.einsum("bnw,wm->bnm", tf.concat(tall, axis=2), tf.concat(wide, axis=0))
-    return tf.reshape(joined, [-1, side, side, count])
+    shapes = [maps.shape[1:] for maps in channels]
+    rows = [np.concatenate([_averaged(height, size, s) for s in strides])[np.newaxis] for height, _ in shapes]
+    tall = tf.concat([tf.matmul(*pair) for pair in zip(rows, channels, strict=True)], axis=2)
+    sides = [-(-size // stride) for stride in strides]
+    levels = []
+    for part, side, stride in zip(tf.split(tall, sides, axis=1), sides, strides, strict=True):
+        columns = [_averaged(width, size, stride).T[..., np.newaxis] for _, width in shapes]
+        # One product makes all channels, interleaved as they shall lie.
+        wide = [c * unit for c, unit in zip(columns, np.eye(len(shapes), dtype=np.float32), strict=True)]
+        wide = np.concatenate(wide).reshape(tall.shape[2], -1)
+        joined = tf.matmul(tf.reshape(part, [-1, tall.shape[2]]), wide)
+        levels.append(tf.reshape(joined, [-1, side, side, len(channels)]))
+    return levels
 
 
 def resize_labels(labels: tf.Tensor, size: int) -> tf.Tensor:
@@ -97,11 +107,14 @@ def _bilinear(cells: tf.Tensor, low: tf.Tensor, high: tf.Tensor, size: int) -> t
     return tf.maximum(1 - tf.abs(places[..., tf.newaxis] - tf.range(cells)), 0)
 
 
-def _averaged(cells: tf.Tensor, size: int, stride: int) -> tf.Tensor:
-    """Each cell's weight along an axis of `size` places, of which blocks are averaged: [n, cells]."""
-    weights = _bilinear(cells, tf.zeros([1]), tf.ones([1]), size)  # [1, size, cells]
-    block = (stride, 1)
-    return tf.nn.avg_pool2d(weights[:, :, tf.newaxis], block, block, "SAME")[0, :, 0]
+def _averaged(cells: int, size: int, stride: int) -> np.ndarray:
+    """Each cell's weight in the means of blocks along an axis of `size` places: float32 [n, cells]."""
+    places = np.clip((np.arange(size) + 0.5) / size * cells - 0.5, 0, cells - 1)
+    weights = np.maximum(1 - np.abs(places[:, np.newaxis] - np.arange(cells)), 0)  # [size, cells]
+    blocks = -(-size // stride)
+    starts = np.maximum(np.arange(blocks) * stride - (blocks * stride - size) // 2, 0)
+    counts = np.diff([*starts, size])
+    return (np.add.reduceat(weights, starts) / counts[:, np.newaxis]).astype(np.float32)
 
 
 def min_max(maps: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:

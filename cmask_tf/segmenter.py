@@ -147,8 +147,9 @@ class ConceptSegmenter:
                 f"max_mask_bytes = {self.max_mask_bytes}: use iterate(), or raise max_mask_bytes"
             )
         masks, scores = np.empty(size, np.float32), np.empty(len(names), np.float32)
-        for index, (mask, score) in enumerate(self._decode(vectors, features)):
-            masks[index], scores[index] = mask, score
+        for index, (small, score) in enumerate(self._decode(vectors, features)):
+            geometry.draw_map(small, masks[index])
+            scores[index] = score
         return Segmentation(names, masks, scores, scores >= 0.5, known)
 
     def iterate(
@@ -161,7 +162,9 @@ class ConceptSegmenter:
         """
         features = self._features(features)
         names, vectors, _ = self._look_up(concepts)
-        for name, (mask, score) in zip(names, self._decode(vectors, features), strict=True):
+        for name, (small, score) in zip(names, self._decode(vectors, features), strict=True):
+            mask = np.empty((features.height, features.width), np.float32)
+            geometry.draw_map(small, mask)
             yield name, mask, float(score), bool(score >= 0.5)
 
     def present(self, features: Features | None = None) -> list[str]:
@@ -198,13 +201,11 @@ class ConceptSegmenter:
         return features
 
     def _decode(self, vectors: np.ndarray, features: Features) -> Iterator[tuple[np.ndarray, np.float32]]:
-        """(mask float32 [H, W], score) of each word vector, decoded a chunk at a time."""
+        """(mask [S, S], score) of each word vector, decoded a chunk at a time."""
         for start in range(0, len(vectors), CHUNK):
             parameters, rows = self._resolve(vectors[start : start + CHUNK])
             probabilities, scores, _ = self._model.decode(features.maps, parameters, rows)
-            for small, score in zip(probabilities, scores.numpy(), strict=True):
-                full = geometry.resize_maps(small[..., tf.newaxis], features.height, features.width)
-                yield full.numpy()[..., 0], score
+            yield from zip(probabilities.numpy(), scores.numpy(), strict=True)
 
     def _resolve(self, vectors: np.ndarray) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         return self._model.resolve(vectors), tf.zeros(len(vectors), tf.int32)

@@ -53,6 +53,27 @@ def test_photos_are_squashed_to_float32_squares_in_range():
     np.testing.assert_allclose(batch[1], small, atol=1e-4)
 
 
+@pytest.mark.parametrize(("size", "strides"), [(24, (2, 8)), (25, (1, 2, 7, 12)), (9, (4,))])
+def test_level_maps_are_the_means_of_the_maps_drawn_at_full_size(size, strides):
+    """Both channels, cells that are not square, blocks that the edges cut off."""
+    rng = np.random.default_rng(1)
+    channels = [rng.random((2, *shape)).astype(np.float32) for shape in ((3, 5), (7, 4))]
+    drawn = [geometry.resize_maps(maps[..., None], size, size) for maps in channels]
+    levels = geometry.level_maps(channels, size, strides)
+    for level, stride in zip(levels, strides, strict=True):
+        expected = tf.nn.avg_pool2d(tf.concat(drawn, axis=-1), stride, stride, "SAME")
+        assert np.ptp(expected) > 0.2
+        np.testing.assert_allclose(level, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(13, 40), (5, 9), (9, 5)])
+def test_a_map_drawn_outside_a_graph_is_the_same_map(shape):
+    small = np.random.default_rng(2).random((9, 9)).astype(np.float32)
+    out = np.full(shape, np.nan, np.float32)
+    geometry.draw_map(small, out)
+    np.testing.assert_allclose(out, geometry.resize_maps(small[..., None], *shape)[..., 0], atol=1e-5)
+
+
 def test_maps_are_resized_about_their_cell_centres():
     maps = tf.constant([[[[0.0], [1.0]]]])
     np.testing.assert_allclose(geometry.resize_maps(maps, 1, 4)[0, 0, :, 0], [0, 0.25, 0.75, 1], atol=1e-6)

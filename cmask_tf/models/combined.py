@@ -21,8 +21,9 @@ import numpy as np
 import tensorflow as tf
 
 from cmask_tf import config, geometry
-from cmask_tf.models import attention, embedding, levels, mixing, refinement, verification
+from cmask_tf.models import attention, embedding, mixing, refinement, verification
 from cmask_tf.models.folding import folded
+from cmask_tf.models.levels import split
 from cmask_tf.models.recognition import DIMENSIONS, SAME_WORD, recognise
 
 # The segmentation encoder's maps among the features.
@@ -63,7 +64,7 @@ class ConceptMaskModel(tf.Module):
         self.head = folded(parts["embedding"])
         self.verifier = folded(parts["verification"]) if "verification" in parts else self.head
         self.segmentation_encoder = folded(parts["segmentation_encoder"])
-        self.segmentation_decoder, self.strides = levels.split(folded(parts["segmentation_decoder"]))
+        self.segmentation_decoder, self.strides = split(folded(parts["segmentation_decoder"]))
         self._hold_words(table, tables)
         self._hold_refinement(parts["refinement"], table, tables)
         self._fix_signatures()
@@ -108,6 +109,9 @@ class ConceptMaskModel(tf.Module):
         self.resolve = _traced_once(self.resolve, _spec([None, dim]))
         self.resolve_entries = _traced_once(self.resolve_entries, _spec([None], tf.int32))
         self.encode_squares = _traced_once(self.encode_squares, squares)
+        photos = [None, None, None, 3]
+        self._encode_bytes = _traced_once(self._encode, _spec(photos, tf.uint8))
+        self._encode_floats = _traced_once(self._encode, _spec(photos))
         c5 = self.backbone.output["c5"]
         # Grids that are known: what depends on them alone is worked out when the graph is made.
         grids = [-(-size // self.output_stride) for size in self.sizes]
@@ -239,6 +243,10 @@ class ConceptMaskModel(tf.Module):
         Returns:
             See `encode_squares`.
         """
+        image = tf.convert_to_tensor(image)
+        return self._encode_bytes(image) if image.dtype == tf.uint8 else self._encode_floats(image)
+
+    def _encode(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         squares = {str(s): geometry.resize_image(image, s) for s in sorted({*self.sizes, self.size})}
         return self.encode_squares(squares)
 
@@ -315,8 +323,9 @@ class ConceptMaskModel(tf.Module):
             # Only ever added to: one photo's maps meet those of many concepts as they are.
             inputs = _shared(inputs, rows)
             stretched = [geometry.min_max(m, (1, 2)) for m in maps]
-            for name, stride in self.strides.items():
-                inputs[name] = geometry.level_maps(stretched, self.size, stride)
+            strides = sorted({*self.strides.values()})
+            levels = dict(zip(strides, geometry.level_maps(stretched, self.size, strides), strict=True))
+            inputs |= {name: levels[stride] for name, stride in self.strides.items()}
         else:
             inputs = {name: tf.gather(value, rows) for name, value in inputs.items()}
             inputs["attention"] = attention.stack_scales(maps, self.size)
@@ -382,8 +391,7 @@ def _select(features: tf.Tensor, weights: tf.Tensor, places: tf.Tensor) -> tf.Te
     the concepts of an image together ask about one or two images at a time, and then one matrix product
     takes a tenth of the time of a copy of the image's features for each concept.
     """
-    shape = tf.shape(features)
-    flat = tf.reshape(features, [-1, shape[3]])
-    every = tf.matmul(weights, flat, transpose_b=True)
-    every = tf.reshape(every, [-1, shape[0], shape[1], shape[2]])
+    _, height, width, channels = features.shape
+    every = tf.matmul(weights, tf.reshape(features, [-1, channels]), transpose_b=True)
+    every = tf.reshape(every, [tf.shape(weights)[0], -1, height, width])
     return tf.gather(every, places, axis=1, batch_dims=1)

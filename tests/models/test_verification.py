@@ -49,7 +49,9 @@ def test_score_equals_the_supplements_steps():
 
 def test_uniform_attention_gives_the_plain_gap_score():
     features, vectors = inputs()
-    got = raw_score(HEAD, features, np.full((3, 4, 5), 0.4, np.float32), vectors, ROWS[: len(vectors)]).numpy()
+    got = raw_score(
+        HEAD, features, np.full((3, 4, 5), 0.4, np.float32), vectors, ROWS[: len(vectors)]
+    ).numpy()
     plain = [reference.cosine(embed(f.mean(axis=(0, 1))), v) for f, v in zip(features, vectors, strict=True)]
     np.testing.assert_allclose(got, plain, atol=1e-5)
 
