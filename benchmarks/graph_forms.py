@@ -1,11 +1,12 @@
 """The two graphs that benchmarks/paper_graph.py compares: the paper's as it is written, and ours.
 
-Both take one photo of any size and one word vector and give a mask of the photo's size and a score.
+Both take one photo of any size and word vectors and give masks of the photo's size and scores; the saved ones
+take one word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import keras
@@ -27,14 +28,16 @@ class Literal(tf.Module):
         super().__init__(name="literal")
         self.sizes, self.size = settings.attention.sizes, settings.segmentation.size
         self.parts = dict(parts)
+        self.verifier = parts.get("verification", parts["embedding"])
+        self.slope = table.slope
         self.words = tf.Variable(tf.nn.l2_normalize(table.vectors, -1), trainable=False)  # [V, D]
         for name in ("column", "neighbour", "path", "theta", "threshold", "candidates"):
             setattr(self, name, tf.Variable(getattr(table, name), trainable=False))
         self.outside = table.outside_theta, table.outside_threshold
 
-    def attend(self, squares: dict[str, tf.Tensor], word_vector: tf.Tensor) -> tuple:
-        """Attention maps [1, h, w] at each scale, then what verification needs: c5, vector, threshold."""
-        given = tf.nn.l2_normalize(word_vector, -1)
+    def attend(self, squares: dict[str, tf.Tensor], word_vectors: tf.Tensor) -> tuple:
+        """Attention maps [K, h, w] at each scale, then what verification needs: c5, vectors, thresholds."""
+        given = tf.nn.l2_normalize(word_vectors, -1)
         cosines = tf.matmul(given, self.words, transpose_b=True)
         best = tf.argmax(cosines, axis=1, output_type=tf.int32)
         known = tf.reduce_max(cosines, axis=1) > SAME_WORD
@@ -53,20 +56,23 @@ class Literal(tf.Module):
             coarse = tf.tensordot(e, self.words, ((3,), (1,)))  # [1, h, w, V]
             refined = tf.sigmoid(self.parts["refinement"](coarse, training=False))  # [1, h, w, V]
             of_q, of_p = (tf.gather(refined[0], tf.maximum(i, 0), axis=2) for i in (q, p))
-            own = tf.tensordot(e, vector, ((3,), (1,)))[..., 0]
-            maps.append(mixing.mix(path, theta, of_q[None, ..., 0], of_p[None, ..., 0], own))
+            own = tf.tensordot(e[0], vector, ((2,), (1,)))
+            of_q, of_p, own = (tf.transpose(one, (2, 0, 1)) for one in (of_q, of_p, own))
+            maps.append(mixing.mix(path, theta, of_q, of_p, own))
             features.append(c5)
         threshold = tf.where(known, tf.gather(self.threshold, best), self.outside[1])
         return maps, features[0], vector, threshold
 
-    def body(self, squares: dict[str, tf.Tensor], word_vector: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Mask [1, S, S] and score [1]."""
-        maps, c5, vector, threshold = self.attend(squares, word_vector)
-        given = dict(self.parts["segmentation_encoder"](squares[str(self.size)], training=False))
+    def body(self, squares: dict[str, tf.Tensor], word_vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Masks [K, S, S] and scores [K]."""
+        maps, c5, vector, threshold = self.attend(squares, word_vectors)
+        rows = tf.zeros(tf.shape(vector)[:1], tf.int32)
+        encoded = self.parts["segmentation_encoder"](squares[str(self.size)], training=False)
+        given = {name: tf.gather(value, rows) for name, value in encoded.items()}
         given["attention"] = attention.stack_scales(maps, self.size)
         mask = tf.sigmoid(self.parts["segmentation_decoder"](given, training=False))[..., 0]
-        raw = verification.raw_score(self.parts["embedding"], c5, maps[0], vector, tf.zeros([1], tf.int32))
-        return mask, verification.calibrate(raw, threshold, verification.SLOPE)
+        raw = verification.raw_score(self.verifier, c5, maps[0], vector, rows)
+        return mask, verification.calibrate(raw, threshold, self.slope)
 
 
 class Ours(tf.Module):
@@ -125,8 +131,12 @@ def export(graph: Literal | Ours, place: Path) -> None:
 def operations(graph: Literal | Ours) -> float:
     """Floating point operations of a photo and a concept, resizing apart, as TensorFlow's profiler counts."""
     squares = {str(s): tf.TensorSpec([1, s, s, 3]) for s in sorted({*graph.sizes, graph.size})}
-    word = tf.TensorSpec([1, graph.words.shape[1]])
-    made = tf.function(lambda squares, word: graph.body(squares, word)).get_concrete_function(squares, word)
+    return counted(lambda *given: graph.body(*given), squares, tf.TensorSpec([1, graph.words.shape[1]]))
+
+
+def counted(function: Callable, *given: tf.TensorSpec) -> float:
+    """Floating point operations of a function, as TensorFlow's profiler counts; shapes must be known."""
+    made = tf.function(function).get_concrete_function(*given)
     profiler = tf.compat.v1.profiler
     options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation())
     return profiler.profile(made.graph, options=options.with_empty_output().build()).total_float_ops

@@ -23,11 +23,14 @@ from cmask_tf.config import Config
 from cmask_tf.errors import UserError
 from cmask_tf.models.combined import ConceptMaskModel
 from cmask_tf.models.mixing import ConceptTable
+from cmask_tf.models.precision import precision
 from cmask_tf.vocabulary.artefact import Vocabulary
 
 MAX_MASK_BYTES = 256_000_000
 CHUNK = 16  # concepts that go through the segmentation network together
 SAME_VECTOR = 1 - 1e-4  # cosine from which a vector is the vocabulary's
+
+ENCODING = ("backbone", "embedding", "segmentation_encoder")  # the networks that no concept changes
 
 Concept = str | np.ndarray
 
@@ -84,23 +87,28 @@ class ConceptSegmenter:
         self._current: Features | None = None
 
     @classmethod
-    def load(cls, path: str | Path, max_mask_bytes: int = MAX_MASK_BYTES) -> ConceptSegmenter:
+    def load(
+        cls, path: str | Path, max_mask_bytes: int = MAX_MASK_BYTES, bfloat16: bool = False
+    ) -> ConceptSegmenter:
         """Loads a model directory.
 
         Args:
             path: the model directory.
             max_mask_bytes: the largest array of masks that `segment` may return.
+            bfloat16: `encode` computes in bfloat16 (see docs/latency.md), for processors that have
+                instructions for it. What a concept adds stays float32.
 
         Raises:
             UserError: no such directory, or a file of it is missing or broken (named).
         """
         path = Path(path)
         model_directory.check(path)
+        config, parts = model_directory.load_config(path), model_directory.load_parts(path)
         return cls(
-            model_directory.load_config(path),
+            config,
             model_directory.load_vocabulary(path),
             model_directory.load_concepts(path),
-            model_directory.load_parts(path),
+            _encoding_in_bfloat16(config, parts) if bfloat16 else parts,
             model_directory.load_json(path / "mixing.json"),
             model_directory.load_json(path / "thresholds.json"),
             max_mask_bytes,
@@ -241,3 +249,9 @@ class ConceptSegmenter:
     def _equal_word(self, vector: np.ndarray) -> str | None:
         [(name, cosine)] = self.vocabulary.nearest(vector, k=1)
         return name if cosine > SAME_VECTOR else None
+
+
+def _encoding_in_bfloat16(config: Config, parts: Mapping[str, keras.Model]) -> dict[str, keras.Model]:
+    with precision("mixed_bfloat16"):
+        anew = model_directory.copies(config, parts)
+    return {**parts, **{name: anew[name] for name in ENCODING}}

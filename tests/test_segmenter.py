@@ -87,6 +87,17 @@ def test_iterate_decodes_a_chunk_only_when_it_is_asked_for(segmenter, features, 
     assert calls == [2]
 
 
+def test_encoding_in_bfloat16_is_near(segmenter, tmp_path_factory):
+    directory = smallest_model(tmp_path_factory.getbasetemp() / "smallest-model")
+    half = module.ConceptSegmenter.load(directory, bfloat16=True)
+    assert half.model.backbone.output["c5"].dtype == "bfloat16"
+    assert half.model.segmentation_decoder.output.dtype == "float32"
+    got, expected = (one.segment(WORDS, one.encode(photo())) for one in (half, segmenter))
+    difference = np.abs(got.masks - expected.masks)
+    assert 0 < difference.mean() < 0.02
+    np.testing.assert_allclose(got.scores, expected.scores, atol=0.05)
+
+
 def test_set_image_is_encode_for_one_photo_at_a_time(segmenter, features):
     segmenter.set_image(photo())
     np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""benchmarks/paper_graph.py and concept_curve.py: both forms are the same graph, and the tables say so."""
+"""The benchmarks of the graph: their forms are the same graph, and the tables say so."""
 
 import dataclasses
 import sys
@@ -106,3 +106,40 @@ def test_the_curve_of_given_figures():
     text = concept_curve.report({"paper": {"counts": [1, 5], "together": [1.0, 2.0], "single": 1.2}})
     assert "| 5 | 2.000 | 6.000 | 3.00 |" in text
     assert "250.0 ms" in text
+
+
+@pytest.fixture(scope="module")
+def latency(tmp_path_factory):
+    import lite_latency
+
+    model = lite_latency.random_model(tmp_path_factory.mktemp("latency"), tiny().settings)
+    return lite_latency.measure(model, None, counts=(1, 3), rounds=1, cube=64)
+
+
+def test_the_latency_of_lite_part_by_part(latency):
+    assert latency["apart"] < 1e-4
+    assert set(latency["whole"]) == {1, 3}
+    counted = {name for name, part in latency["parts"].items() if "peak" in part}
+    assert {"attention at 48 px", "attention at 80 px", "Stage 3's encoder at 48 px"} < counted
+    parts = latency["parts"]
+    assert parts["attention at 80 px"]["gflop"] > parts["attention at 48 px"]["gflop"] > 0
+    one, many = (parts[f"decode {n} (attention, masks, scores)"]["gflop"] for n in (1, 16))
+    assert many == 16 * one > 0
+
+
+def test_the_latency_report_of_given_figures():
+    import lite_latency
+
+    found = {
+        "parts": {"a network": {"ms": 20.0, "gflop": 3.0, "peak": 0.75}, "JPEG": {"ms": 1.5}},
+        "whole": {1: {"ms": 40.0, "literal ms": 80.0, "times faster": 2.0}},
+        "apart": 1e-6,
+        "further": {"ms": 2.0, "literal ms": 5.0},
+        "product": 0.3,
+        "targets": {"one concept": 32.5, "a further concept": 2.0},
+    }
+    text = lite_latency.report(found)
+    assert "| a network | 20.00 | 3.00 | 0.75 |" in text
+    assert "| JPEG | 1.50 |  |  |" in text
+    assert "| 1 | 40.0 | 80.0 | 2.00 |" in text
+    assert "costs 2.00 ms, in the literal form 5.00" in text
