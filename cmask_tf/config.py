@@ -135,6 +135,7 @@ class SegmentationTraining(Schedule):
 
     dice_weight: float = 0.0
     attention_noise: float = 0.0  # standard deviation of smooth noise added to the attention
+    concepts: int = 0  # "lite": of a photo, at most, drawn anew each epoch; 0: all
 
 
 @dataclass(frozen=True)
@@ -344,8 +345,13 @@ def _validate(config: Config, where: str) -> None:
         raise UserError(f"{where}: refine.balance is a share of the photos, 0 or more and below 1")
     for part in TRAININGS:
         _validate_schedule(getattr(config, part), f"{where}: {part}")
-    counts = {"embed.tags": config.embed.tags, "verify.negatives": config.verify.negatives}
-    for name, value in {**counts, "verification.hidden": config.verification.hidden}.items():
+    counts = {
+        "embed.tags": config.embed.tags,
+        "segment.concepts": config.segment.concepts,
+        "verify.negatives": config.verify.negatives,
+        "verification.hidden": config.verification.hidden,
+    }
+    for name, value in counts.items():
         if value < 0:
             raise UserError(f"{where}: {name} is 0 or more")
     if config.segment.frozen_stages and config.segmentation.encoder is None:
