@@ -79,8 +79,8 @@ def comparable(
     """Stage 3's schedule with so many epochs that a baseline sees as many photos as Stages 2 and 3 together.
 
     A system is not better because it was trained longer. In an epoch Stage 3 of the paper's design sees a
-    photo once for each of its concepts, `lite` and a baseline see it once. Stage 1 is left out: its photos have
-    no boxes or masks.
+    photo once for each of its concepts, `lite` and a baseline see it once. Stage 1 is left out: its photos
+    need no boxes or masks.
 
     Args:
         config: the design, and the epochs of Stages 2 and 3.
