@@ -185,7 +185,14 @@ def lite() -> Config:
         embedding=Embedding(hidden=(512, 512), output_activation="linear"),
         attention=Attention(sizes=(300, 480)),
         refinement=Refinement(bottleneck=256),
-        segmentation=Segmentation(design="lite", size=288, channels=64, low_level=16, encoder=net),
+        # A pyramid has fine maps of its own: a coarser end is as good, and quicker to train and to run.
+        segmentation=Segmentation(
+            design="lite",
+            size=288,
+            channels=64,
+            low_level=16,
+            encoder=dataclasses.replace(net, output_stride=32),
+        ),
         mixing=Mixing(neighbours="second_order"),
         verification=Verification(hidden=256),
         embed=EmbeddingTraining(epochs=3, batch=32, learning_rate=1e-3, backbone_rate=0.2),
@@ -201,12 +208,13 @@ def lite() -> Config:
             dice_weight=0.5,
         ),
         segment=SegmentationTraining(
-            epochs=4,
-            batch=16,
+            epochs=12,
+            batch=8,
             learning_rate=1e-3,
             backbone_rate=0.2,
             dice_weight=1.0,
             attention_noise=0.1,
+            concepts=6,
         ),
         verify=VerificationTraining(epochs=4, batch=16, learning_rate=1e-3, weight_decay=1e-3),
     )
