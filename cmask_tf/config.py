@@ -135,6 +135,7 @@ class SegmentationTraining(Schedule):
 
     dice_weight: float = 0.0
     attention_noise: float = 0.0  # standard deviation of smooth noise added to the attention
+    concepts: int = 0  # "lite": of a photo, at most, drawn anew each epoch; 0: all
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,14 @@ def lite() -> Config:
         embedding=Embedding(hidden=(512, 512), output_activation="linear"),
         attention=Attention(sizes=(300, 480)),
         refinement=Refinement(bottleneck=256),
-        segmentation=Segmentation(design="lite", size=288, channels=64, low_level=16, encoder=net),
+        # A pyramid has fine maps of its own: a coarser end is as good, and quicker to train and to run.
+        segmentation=Segmentation(
+            design="lite",
+            size=288,
+            channels=64,
+            low_level=16,
+            encoder=dataclasses.replace(net, output_stride=32),
+        ),
         mixing=Mixing(neighbours="second_order"),
         verification=Verification(hidden=256),
         embed=EmbeddingTraining(epochs=3, batch=32, learning_rate=1e-3, backbone_rate=0.2),
@@ -200,12 +208,13 @@ def lite() -> Config:
             dice_weight=0.5,
         ),
         segment=SegmentationTraining(
-            epochs=4,
-            batch=16,
+            epochs=12,
+            batch=8,
             learning_rate=1e-3,
             backbone_rate=0.2,
             dice_weight=1.0,
             attention_noise=0.1,
+            concepts=6,
         ),
         verify=VerificationTraining(epochs=4, batch=16, learning_rate=1e-3, weight_decay=1e-3),
     )
@@ -344,8 +353,13 @@ def _validate(config: Config, where: str) -> None:
         raise UserError(f"{where}: refine.balance is a share of the photos, 0 or more and below 1")
     for part in TRAININGS:
         _validate_schedule(getattr(config, part), f"{where}: {part}")
-    counts = {"embed.tags": config.embed.tags, "verify.negatives": config.verify.negatives}
-    for name, value in {**counts, "verification.hidden": config.verification.hidden}.items():
+    counts = {
+        "embed.tags": config.embed.tags,
+        "segment.concepts": config.segment.concepts,
+        "verify.negatives": config.verify.negatives,
+        "verification.hidden": config.verification.hidden,
+    }
+    for name, value in counts.items():
         if value < 0:
             raise UserError(f"{where}: {name} is 0 or more")
     if config.segment.frozen_stages and config.segmentation.encoder is None:

@@ -143,7 +143,7 @@ def jitter(image: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.clip_by_value(changed, 0.0, 255.0), tf.shape(image))
 
 
-def noise_grids(seed: tf.Tensor, maps: int, deviation: float) -> tf.Tensor:
+def noise_grids(seed: tf.Tensor, maps: int | tf.Tensor, deviation: float) -> tf.Tensor:
     """Smooth noise for attention maps, to be enlarged bilinearly: normal, float32 [maps, *GRID].
 
     `deviation` is its standard deviation; `seed` is an example's.

@@ -26,7 +26,7 @@ from cmask_tf.data.unreadable import BAD, INDEX, forgiving, reported
 
 _READY = 4  # batches that wait for a trainer
 _PADDING = -1
-_WHOLE = (0.0, 0.0, 1.0, 1.0)  # the window that shows all of a picture
+WHOLE = (0.0, 0.0, 1.0, 1.0)  # the window that shows all of a picture
 _OF_TAGS = 2  # folded into an example's seed; `augment.noise_grids` has the 1
 _MARGIN = 2  # pixels: chroma is interpolated between neighbours, which a JPEG's crop has to include
 Example = dict[str, tf.Tensor]
@@ -230,7 +230,7 @@ def segmentation_batches(
         maps = [geometry.min_max(batch.pop(scale), (1, 2)) for scale in ("first", "second")]
         channels = [[(one, window)] for one in maps]
         if order.train and noise:
-            whole = tf.zeros_like(window) + _WHOLE
+            whole = tf.zeros_like(window) + WHOLE
             channels = [[*layers, (grids[:, i], whole)] for i, layers in enumerate(channels)]
         attention = geometry.crop_maps(channels, size)
         return batch | {"attention": geometry.min_max(attention, (1, 2)) if order.train else attention}
@@ -333,13 +333,13 @@ class Photo:
 
     def window(self) -> tf.Tensor:
         """What is seen of the photo, mirrored if it is: float32 [4], (ymin, xmin, ymax, xmax) in 0..1."""
-        return self.cut.window if self._train else tf.constant(_WHOLE)
+        return self.cut.window if self._train else tf.constant(WHOLE)
 
-    def noise(self, deviation: float) -> tf.Tensor:
-        """Of both scales' attention, on a coarse grid: float32 [2, *augment.GRID]."""
+    def noise(self, deviation: float, maps: int | tf.Tensor = 2) -> tf.Tensor:
+        """Of attention maps, one for each scale, on a coarse grid: float32 [maps, *augment.GRID]."""
         if self._train and deviation:
-            return augment.noise_grids(self._seed, 2, deviation)
-        return tf.zeros([2, *augment.GRID])
+            return augment.noise_grids(self._seed, maps, deviation)
+        return tf.zeros([maps, *augment.GRID])
 
 
 def assembled(
@@ -353,6 +353,7 @@ def assembled(
     """Orders, decodes, joins to batches, finishes those; ids are padded with -1, the rest with 0."""
     values = {name: _PADDING for name in ("concepts", "tags", "matched")} | {"serialized": ""}
     values |= dict.fromkeys(("mask", "weight", "binary", "present"), False)
+    values["labels"] = tf.constant(0, tf.uint8)
     padding = {name: values.get(name, 0.0) for name in shapes}
     example = forgiving(example, shapes, padding)
     shapes, padding = {**shapes, INDEX: [], BAD: []}, {**padding, INDEX: tf.constant(0, tf.int64), BAD: ""}

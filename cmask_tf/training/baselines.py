@@ -78,16 +78,19 @@ def comparable(
 ) -> SegmentationTraining:
     """Stage 3's schedule with so many epochs that a baseline sees as many photos as Stages 2 and 3 together.
 
-    A system is not better because it was trained longer. Stage 3 sees a photo once for each of its concepts
-    in an epoch, a baseline sees it once. Stage 1 is left out: its photos have no boxes or masks.
+    A system is not better because it was trained longer. In an epoch Stage 3 of the paper's design sees a
+    photo once for each of its concepts, `lite` and a baseline see it once. Stage 1 is left out: its photos
+    need no boxes or masks.
 
     Args:
-        config: the epochs of Stages 2 and 3.
+        config: the design, and the epochs of Stages 2 and 3.
         masks, boxes: the record sets that they train on.
         masked: every spelling of the mask-level concepts, the ones whose masks Stage 3 trains on.
     """
-    pairs = sum(photos for name, photos in masks.concepts.items() if name in masked)
-    seen = config.refine.epochs * boxes.examples + config.segment.epochs * pairs
+    shown = masks.examples
+    if config.segmentation.design == "paper":
+        shown = sum(photos for name, photos in masks.concepts.items() if name in masked)
+    seen = config.refine.epochs * boxes.examples + config.segment.epochs * shown
     return dataclasses.replace(config.segment, epochs=max(1, round(seen / masks.examples)))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import tensorflow as tf
 
 from cmask_tf import losses, metrics, model_directory
 from cmask_tf.data import attention_records, pipelines
+from cmask_tf.data.concept_batches import concept_batches
 from cmask_tf.data.order import Order, serialized
 from cmask_tf.data.sampled import at_most
 from cmask_tf.models.segmentation import build_segmentation
@@ -16,6 +19,7 @@ from cmask_tf.training.cluster import chief_first
 from cmask_tf.training.concepts import trained_spellings, with_level
 from cmask_tf.training.validation import PICTURES, Contrast, Means, heat
 
+_BATCH = 4  # validation photos at a time
 ATTENTION_PARTS = ("backbone", "embedding", "refinement")
 
 
@@ -31,80 +35,104 @@ class SegmentationTask:
         self.examples, held_out = self._attention()
         photos = run.record_set("val").examples
         self.validation = at_most(held_out.files, photos, self.plan.validation_photos)
-        self.steps_per_epoch = pipelines.steps(
-            attention_records.count_pairs(self.examples.files), self.plan.batch
+        # A network that encodes the photo apart from its concepts does so once for all of them.
+        self.by_photo = config.segmentation.design == "lite"
+        masks = (
+            run.record_set("masks").examples
+            if self.by_photo
+            else attention_records.count_pairs(self.examples.files)
         )
+        self.steps_per_epoch = pipelines.steps(masks, self.plan.batch)
         with run.strategy.scope():
             encoder, decoder = build_segmentation(config.segmentation)
         self.models = {"segmentation_encoder": encoder, "segmentation_decoder": decoder}
 
     def batches(self, epoch: int, skip: int) -> tf.data.Dataset:
+        plan, order = self.plan, self.run.order(epoch, skip)
+        if self.by_photo:
+            return concept_batches(
+                self.examples, self.size, plan.batch, plan.concepts, plan.attention_noise, **order
+            )
         return pipelines.segmentation_batches(
-            self.examples, self.size, self.plan.batch, self.plan.attention_noise,
-            **self.run.order(epoch, skip),
-        )  # fmt: skip
+            self.examples, self.size, plan.batch, plan.attention_noise, **order
+        )
 
-    def logits(self, image: tf.Tensor, attention: tf.Tensor, training: bool) -> tf.Tensor:
-        """float32 [B, S, S, 1] from photos [B, S, S, 3] and both scales' attention [B, S, S, 2]."""
+    def logits(
+        self, image: tf.Tensor, attention: tf.Tensor, training: bool, rows: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Of P pairs of a photo and a concept, float32 [P, S, S, 1].
+
+        Args:
+            image: float32 RGB [B, S, S, 3], 0 to 255.
+            attention: float32 [P, S, S, 2], of both scales.
+            training: as Keras means it.
+            rows: int32 [P], the photo of each pair; by default pair i has photo i.
+        """
         maps = self.models["segmentation_encoder"](image, training=training)
+        if rows is not None:
+            maps = {name: tf.gather(value, rows) for name, value in maps.items()}
         return self.models["segmentation_decoder"]({**maps, "attention": attention}, training=training)
 
     def loss(self, batch: dict) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Per-example cross entropy of the mask (and Dice), each term apart, float32 [b]."""
-        logits = self.logits(batch["image"], batch["attention"], training=True)
-        mask, weight = (tf.cast(batch[plane], tf.float32) for plane in ("mask", "weight"))
+        """Per-example cross entropy of the mask (and Dice), each term apart, float32 [b].
+
+        Of an example with several concepts it is the mean over them.
+        """
+        rows, pairs = _pairs(batch)
+        logits = self.logits(batch["image"], pairs["attention"], True, rows)
+        mask, weight = (tf.cast(pairs[plane], tf.float32) for plane in ("mask", "weight"))
         terms = {"mask": losses.mask_loss(logits, mask, weight)}
-        total = terms["mask"]
         if self.plan.dice_weight:
             terms["dice"] = losses.mask_dice(logits, mask, weight)
-            total += self.plan.dice_weight * terms["dice"]
-        return total, terms
+        if rows is not None:
+            count = tf.shape(batch["image"])[0]
+            terms = {name: tf.math.unsorted_segment_mean(term, rows, count) for name, term in terms.items()}
+        return terms["mask"] + self.plan.dice_weight * terms.get("dice", 0.0), terms
 
     def validate(self) -> dict[str, float]:
         """Precision, recall, IoU and pointing game at the network's size, by level; the masks' contrast."""
         means, contrast = Means([c["level"] for c in self.run.concepts]), Contrast()
-        order = self._concept_order()
+        names = self._validation_concepts()
         for batch in self._validation_batches():
-            probabilities = self._masks(batch["image"], batch["attention"]).numpy()
-            for probability, truth in zip(probabilities, batch["mask"].numpy(), strict=True):
-                concept = next(order)
+            masks = self._masks(batch).numpy()
+            rows, pairs = _pairs(batch)
+            known = [next(names) for _ in batch["image"]]
+            places = zip(rows.numpy(), pairs["concepts"].numpy(), strict=True)
+            for (row, place), mask, truth in zip(places, masks, pairs["mask"].numpy(), strict=True):
                 if truth.any():
-                    contrast.add(probability)
-                    pointing = metrics.pointing_game(probability, truth)
-                    scores = metrics.mask_scores(probability > 0.5, truth)
-                    means.add(concept, {**scores, "pointing_game": pointing})
+                    contrast.add(mask)
+                    pointing = metrics.pointing_game(mask, truth)
+                    scores = metrics.mask_scores(mask > 0.5, truth)
+                    means.add(known[row][place], {**scores, "pointing_game": pointing})
         return {**means.by_level(), **contrast.measures()}
 
     def pictures(self) -> dict[str, np.ndarray]:
         """Photo, first-scale attention, predicted and true mask of some validation pairs."""
         batch = next(iter(self._validation_batches()))
-        predictions = self._masks(batch["image"], batch["attention"]).numpy()
-        rows = []
-        for i in range(min(PICTURES, len(predictions))):
-            image = batch["image"][i].numpy().round().astype(np.uint8)
-            layers = (batch["attention"][i, ..., 0], predictions[i, ..., 0], batch["mask"][i, ..., 0])
-            rows.append(
+        masks, (rows, pairs) = self._masks(batch).numpy(), _pairs(batch)
+        shown = []
+        for i in range(min(PICTURES, len(masks))):
+            image = batch["image"][int(rows[i])].numpy().round().astype(np.uint8)
+            layers = (pairs["attention"][i, ..., 0], masks[i, ..., 0], pairs["mask"][i, ..., 0])
+            shown.append(
                 np.concatenate([image, *(heat(image, np.asarray(layer)) for layer in layers)], axis=1)
             )
-        return {"masks": np.stack(rows)}
+        return {"masks": np.stack(shown)}
 
     @tf.function(reduce_retracing=True)
-    def _masks(self, image: tf.Tensor, attention: tf.Tensor) -> tf.Tensor:
-        return tf.sigmoid(self.logits(image, attention, training=False))
+    def _masks(self, batch: dict) -> tf.Tensor:
+        """Probabilities float32 [P, S, S, 1] of the pairs of `_pairs`."""
+        rows, pairs = _pairs(batch)
+        return tf.sigmoid(self.logits(batch["image"], pairs["attention"], False, rows))
 
     def _validation_batches(self) -> tf.data.Dataset:
-        return pipelines.segmentation_batches(
-            self.validation, self.size, self.plan.batch, seed=0, epoch=0, train=False
-        )
+        return concept_batches(self.validation, self.size, _BATCH, seed=0, epoch=0, train=False)
 
-    def _concept_order(self):
-        """The trained index of each validation example, in the pipeline's order."""
-        names = (
-            name.decode()
-            for record in serialized(self.validation, Order(0, 0, train=False))
-            for name in attention_records.parse(record)["concepts"].numpy()
-        )
-        return (self._spellings[name] for name in names)
+    def _validation_concepts(self) -> Iterator[list[int]]:
+        """The trained indices of each validation photo's concepts, in their order in the record."""
+        for record in serialized(self.validation, Order(0, 0, train=False)):
+            names = attention_records.parse(record)["concepts"].numpy()
+            yield [self._spellings[name.decode()] for name in names]
 
     def _attention(self):
         run = self.run
@@ -121,3 +149,23 @@ class SegmentationTask:
                 return cache_attention(maps, run.config.attention.sizes, run.record_set(name), known, where)
 
         return cache("masks", masked), cache("val", boxed)
+
+
+def _pairs(batch: dict) -> tuple[tf.Tensor | None, dict]:
+    """Photos and concepts as pairs.
+
+    Args:
+        batch: of `pipelines.segmentation_batches`, whose examples are pairs, or of `concept_batches`.
+
+    Returns:
+        rows: int32 [P], the photo of each pair; None where pair i has photo i.
+        pairs: "attention", "mask", "weight" [P, S, S, ...] and "concepts" [P]; one pair of weight 0 when
+            there is none.
+    """
+    if "concepts" not in batch:
+        return None, batch
+    used = batch["concepts"] >= 0
+    first = tf.scatter_nd([[0, 0]], [True], tf.shape(used))
+    used |= first & ~tf.reduce_any(used)
+    pairs = {name: tf.boolean_mask(batch[name], used) for name in ("attention", "mask", "weight", "concepts")}
+    return tf.cast(tf.where(used)[:, 0], tf.int32), pairs

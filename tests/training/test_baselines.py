@@ -49,6 +49,8 @@ def test_a_baseline_sees_as_many_photos_as_stages_2_and_3_together():
     masks, boxes = record_set(100, dress=70, gown=10, hair=60), record_set(300, dress=1)
     schedule = comparable(config, masks, boxes, {"dress", "gown"})
     assert schedule == dataclasses.replace(config.segment, epochs=17)  # (5 x 300 + 2 x 80) / 100
+    lite = dataclasses.replace(config, segmentation=configs.lite().segmentation)
+    assert comparable(lite, masks, boxes, {"dress", "gown"}).epochs == 17  # (5 x 300 + 2 x 100) / 100
     few = record_set(10, dress=1)
     assert comparable(config, record_set(10**6, dress=1), few, {"dress"}).epochs == 1
 
