@@ -40,8 +40,6 @@ def main() -> None:
     curves = {}
     for name in args.designs:
         settings = config.load(name, ["backbone.weights=null"])
-        if name == "lite":
-            settings = config.load(name, ["backbone.weights=null", "segmentation.encoder.weights=null"])
         sizes = Sizes(settings, concepts=18_000, dim=DIMS[name], boxed=750)
         curves[name] = measure(sizes, args.photo, COUNTS, args.rounds, CHUNK)
     print(report(curves))

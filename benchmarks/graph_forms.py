@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from cmask_tf import config, geometry
-from cmask_tf.models import attention, embedding, mixing, verification
+from cmask_tf.models import attention, mixing, segmentation, verification
 from cmask_tf.models.combined import ConceptMaskModel
 from cmask_tf.models.recognition import SAME_WORD
 
@@ -47,31 +47,30 @@ class Literal(tf.Module):
         path = tf.where(known, tf.gather(self.path, best), mixing.COARSE)
         theta = tf.where(known, tf.gather(self.theta, best), self.outside[0])
         vector = tf.where(known[:, None], tf.gather(self.words, best), given)
-        maps, features = [], []
+        maps, first = [], None
         for size in self.sizes:
-            e, c5 = embedding.embed_map(
-                self.parts["backbone"], self.parts["embedding"], squares[str(size)], training=False
-            )
-            e = tf.nn.l2_normalize(e, -1)
+            features = self.parts["backbone"](squares[str(size)], training=False)
+            first = first or features
+            e = tf.nn.l2_normalize(self.parts["embedding"](features["c5"], training=False), -1)
             coarse = tf.tensordot(e, self.words, ((3,), (1,)))  # [1, h, w, V]
             refined = tf.sigmoid(self.parts["refinement"](coarse, training=False))  # [1, h, w, V]
             of_q, of_p = (tf.gather(refined[0], tf.maximum(i, 0), axis=2) for i in (q, p))
             own = tf.tensordot(e[0], vector, ((2,), (1,)))
             of_q, of_p, own = (tf.transpose(one, (2, 0, 1)) for one in (of_q, of_p, own))
             maps.append(mixing.mix(path, theta, of_q, of_p, own))
-            features.append(c5)
         threshold = tf.where(known, tf.gather(self.threshold, best), self.outside[1])
-        return maps, features[0], vector, threshold
+        return maps, first, vector, threshold
 
     def body(self, squares: dict[str, tf.Tensor], word_vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Masks [K, S, S] and scores [K]."""
-        maps, c5, vector, threshold = self.attend(squares, word_vectors)
+        maps, features, vector, threshold = self.attend(squares, word_vectors)
         rows = tf.zeros(tf.shape(vector)[:1], tf.int32)
-        encoded = self.parts["segmentation_encoder"](squares[str(self.size)], training=False)
+        encoder, square = self.parts["segmentation_encoder"], squares[str(self.size)]
+        encoded = segmentation.encode(encoder, square, features, training=False)
         given = {name: tf.gather(value, rows) for name, value in encoded.items()}
         given["attention"] = attention.stack_scales(maps, self.size)
         mask = tf.sigmoid(self.parts["segmentation_decoder"](given, training=False))[..., 0]
-        raw = verification.raw_score(self.verifier, c5, maps[0], vector, rows)
+        raw = verification.raw_score(self.verifier, features["c5"], maps[0], vector, rows)
         return mask, verification.calibrate(raw, threshold, self.slope)
 
 

@@ -55,7 +55,7 @@ def random_model(folder: Path, settings=None) -> Path:
     from cmask_tf import config, model_directory
     from cmask_tf.vocabulary.build import build
 
-    settings = settings or config.load("lite", ["backbone.weights=null", "segmentation.encoder.weights=null"])
+    settings = settings or config.load("lite", ["backbone.weights=null"])
     rng = np.random.default_rng(0)
     names = [f"word {number}" for number in range(50)]
     shown = rng.random((600, 50)) < rng.uniform(0.1, 0.5, 50)
@@ -127,19 +127,21 @@ def calls_of_parts(segmenter, file: Path) -> tuple[dict[str, Callable], dict[str
 
     from cmask_tf import geometry
     from cmask_tf.imageio import read_image
-    from cmask_tf.models.embedding import embed_map
+    from cmask_tf.models import segmentation
 
     model, image = segmenter.model, read_image(file)
     squares = {size: geometry.resize_image(image[None], size) for size in {*model.sizes, model.size}}
     features = segmenter.encode(image)
 
     def scale(square: tf.Tensor) -> tuple:
-        e, c5 = embed_map(model.backbone, model.head, square, training=False)
-        e = tf.nn.l2_normalize(e, -1)
-        return e, c5, tf.nn.relu(tf.tensordot(e, model.fold_matrix, 1) + model.fold_bias)
+        maps = model.backbone(square, training=False)
+        e = tf.nn.l2_normalize(model.head(maps["c5"], training=False), -1)
+        return e, maps, tf.nn.relu(tf.tensordot(e, model.fold_matrix, 1) + model.fold_bias)
+
+    maps = model.backbone(squares[model.size], training=False)  # for the photo's attention as well
 
     def pyramid(square: tf.Tensor) -> dict:
-        return model.segmentation_encoder(square, training=False)
+        return segmentation.encode(model.segmentation_encoder, square, maps, training=False)
 
     calls = {"JPEG to pixels": lambda: read_image(file)}
     calls["resize to the networks' sizes"] = lambda: [geometry.resize_image(image[None], s) for s in squares]

@@ -19,6 +19,7 @@ from cmask_tf.config import Config
 from cmask_tf.models import mixing, refinement
 from cmask_tf.models.attention import stack_scales
 from cmask_tf.models.embedding import embed_map
+from cmask_tf.models.segmentation import encode
 
 LOGITS = 8.0  # what a refined map's logits span at the scale where they span less
 BETA = 2.0  # of batch normalizations, whose ReLU then cuts little: see `_normalize`
@@ -130,11 +131,12 @@ def _stretch_maps(parts: dict, table: mixing.ConceptTable, squares: list[tf.Tens
 
 def _stretch_masks(parts: dict, square: tf.Tensor, seed: int) -> None:
     encoder, decoder = parts["segmentation_encoder"], parts["segmentation_decoder"]
-    size = square.shape[1]
+    size, features = square.shape[1], parts["backbone"](square, training=False)
     maps = [tf.random.stateless_uniform([1, n, n], (seed, n)) for n in (10, 22)]
 
     def run(training: bool) -> tf.Tensor:
-        given = {**encoder(square, training=training), "attention": stack_scales(maps, size)}
+        encoded = encode(encoder, square, features, training)
+        given = {**encoded, "attention": stack_scales(maps, size)}
         return decoder(given, training=training)
 
     _normalize([encoder, decoder] if encoder.weights else [decoder], lambda: run(True))

@@ -74,6 +74,7 @@ class Stage3(SegmentationTask):
         parts = ("segmentation_encoder", "segmentation_decoder")
         self.plan, size = config.segment, config.segmentation.size
         self.models = model_directory.build_parts(config, 1, 1, parts)
+        self.attention_parts = model_directory.build_parts(config, 1, 1, ("backbone",))
         mask = tf.random.uniform([batch, size, size, 1]) < 0.2
         self.batch = {
             "image": tf.random.uniform([batch, size, size, 3], 0, 255),

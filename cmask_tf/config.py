@@ -60,7 +60,7 @@ class Refinement:
 class Segmentation:
     """The label-agnostic segmentation network (4.3, supplement 3)."""
 
-    design: str = "paper"  # "paper": five-channel Inception-V2; "lite": image encoded once
+    design: str = "paper"  # "paper": five-channel Inception-V2; "lite": a pyramid on the backbone's maps
     size: int = 224
     width: float = 1.0  # "paper": multiplies Inception-V2's channels
     low_level: int = 64  # channels of the 7x7 low-level stream
@@ -68,7 +68,6 @@ class Segmentation:
     growth: int = 32  # channels that a dense unit adds
     convolutions: int = 2  # 3x3 convolutions in a dense unit
     channels: int = 64  # "lite": channels of the decoder
-    encoder: Backbone | None = None  # "lite": the network that encodes the image once
     weights: str | None = None  # "paper": a checkpoint of tf-slim's inception_v2; None: random ones
 
 
@@ -185,14 +184,7 @@ def lite() -> Config:
         embedding=Embedding(hidden=(512, 512), output_activation="linear"),
         attention=Attention(sizes=(300, 480)),
         refinement=Refinement(bottleneck=256),
-        # A pyramid has fine maps of its own: a coarser end is as good, and quicker to train and to run.
-        segmentation=Segmentation(
-            design="lite",
-            size=288,
-            channels=64,
-            low_level=16,
-            encoder=dataclasses.replace(net, output_stride=32),
-        ),
+        segmentation=Segmentation(design="lite", size=300, channels=64, low_level=16),
         mixing=Mixing(neighbours="second_order"),
         verification=Verification(hidden=256),
         embed=EmbeddingTraining(epochs=3, batch=32, learning_rate=1e-3, backbone_rate=0.2),
@@ -249,7 +241,6 @@ def tiny(design: str = "paper") -> Config:
             units=2,
             growth=8,
             channels=24,
-            encoder=net if design == "lite" else None,
         ),
         embed=dataclasses.replace(base.embed, epochs=7, batch=32, **rates),
         # Of little data and few steps, softer negatives and Dice make more: ConceptWorld's validation photos.
@@ -338,15 +329,14 @@ def _validate(config: Config, where: str) -> None:
             raise UserError(f"{where}: {part}.{name} is one of {', '.join(map(str, allowed))}, not {value!r}")
     if len(config.attention.sizes) != 2:
         raise UserError(f"{where}: attention.sizes needs two sizes, as in [300, 700]")
-    if (config.segmentation.design == "lite") != (config.segmentation.encoder is not None):
+    lite = config.segmentation.design == "lite"
+    if lite and config.segmentation.size != config.attention.sizes[0]:
         raise UserError(
-            f"{where}: segmentation.encoder goes with segmentation.design 'lite', and only with it"
+            f"{where}: segmentation.design 'lite' has the backbone's maps of the first attention size: "
+            f"segmentation.size is {config.attention.sizes[0]}, not {config.segmentation.size}"
         )
-    if config.segmentation.weights is not None and config.segmentation.design != "paper":
-        raise UserError(
-            f"{where}: segmentation.weights goes with segmentation.design 'paper'; "
-            "'lite' has segmentation.encoder.weights"
-        )
+    if lite and config.segmentation.weights is not None:
+        raise UserError(f"{where}: segmentation.weights goes with segmentation.design 'paper'")
     if config.precision not in _PRECISIONS:
         raise UserError(f"{where}: precision is one of {', '.join(_PRECISIONS)}, not {config.precision!r}")
     if not 0 <= config.refine.balance < 1:
@@ -362,10 +352,8 @@ def _validate(config: Config, where: str) -> None:
     for name, value in counts.items():
         if value < 0:
             raise UserError(f"{where}: {name} is 0 or more")
-    if config.segment.frozen_stages and config.segmentation.encoder is None:
-        raise UserError(
-            f"{where}: segment.frozen_stages is 0 with segmentation.design 'paper', which has no backbone"
-        )
+    if config.segment.frozen_stages:
+        raise UserError(f"{where}: segment.frozen_stages is 0: Stage 3 trains no backbone")
 
 
 def _validate_schedule(schedule: Schedule, where: str) -> None:

@@ -147,7 +147,7 @@ def build_parts(
     from cmask_tf.models.verification import build_verification
 
     parts, names = {}, parts_of(config) if names is None else names
-    if {"backbone", "embedding", VERIFICATION} & set(names):
+    if set(names) - {"refinement"}:
         parts["backbone"] = build_backbone(config.backbone)
         channels = parts["backbone"].output["c5"].shape[-1]
     if "embedding" in names:
@@ -157,7 +157,7 @@ def build_parts(
     if "refinement" in names:
         parts["refinement"] = build_refinement(trained, config.refinement.bottleneck)
     if "segmentation_encoder" in names or "segmentation_decoder" in names:
-        encoder, decoder = build_segmentation(config.segmentation)
+        encoder, decoder = build_segmentation(config.segmentation, parts["backbone"])
         parts |= {"segmentation_encoder": encoder, "segmentation_decoder": decoder}
     return {name: parts[name] for name in names}
 
@@ -200,9 +200,6 @@ def _random(config: configs.Config) -> configs.Config:
     """The config without pretrained weights, which loading overwrites: their package is not needed."""
     backbone = dataclasses.replace(config.backbone, weights=None)
     segmentation = dataclasses.replace(config.segmentation, weights=None)
-    if segmentation.encoder is not None:
-        encoder = dataclasses.replace(segmentation.encoder, weights=None)
-        segmentation = dataclasses.replace(segmentation, encoder=encoder)
     return dataclasses.replace(config, backbone=backbone, segmentation=segmentation)
 
 

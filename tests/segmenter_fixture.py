@@ -29,7 +29,6 @@ def smallest_config(design: str = "lite") -> Config:
     """`tiny` with the sizes and widths cut down once more."""
     config = tiny(design)
     net = Backbone(name=config.backbone.name, width=0.125, depth=0.2, output_stride=16)
-    encoder = net if design == "lite" else None
     return dataclasses.replace(
         config,
         backbone=net,
@@ -38,7 +37,7 @@ def smallest_config(design: str = "lite") -> Config:
         refinement=Refinement(bottleneck=8),
         verification=Verification(hidden=8),
         segmentation=dataclasses.replace(
-            config.segmentation, size=64, channels=8, low_level=4, units=1, growth=4, encoder=encoder
+            config.segmentation, size=64, channels=8, low_level=4, units=1, growth=4
         ),
     )
 

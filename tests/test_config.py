@@ -23,8 +23,8 @@ def test_paper_is_the_literal_reading():
 
 
 def test_tiny_takes_either_design():
-    assert configs.tiny("paper").segmentation.encoder is None
-    assert configs.tiny("lite").segmentation.encoder == configs.tiny("lite").backbone
+    assert configs.tiny("paper").segmentation.design == "paper"
+    assert configs.tiny("lite").segmentation.design == "lite"
     with pytest.raises(UserError, match="'paper' or 'lite', not 'small'"):
         configs.tiny("small")
 
@@ -37,7 +37,10 @@ def test_every_preset_survives_a_round_trip_through_json(preset, tmp_path):
 
 
 def test_single_fields_are_overridden():
-    config = configs.load("lite", ["refine.epochs=3", "attention.sizes=[200, 320]", "mixing.neighbours=pmi"])
+    config = configs.load(
+        "lite",
+        ["refine.epochs=3", "attention.sizes=[200, 320]", "segmentation.size=200", "mixing.neighbours=pmi"],
+    )
     assert config.refine.epochs == 3
     assert config.attention.sizes == (200, 320)
     assert config.mixing.neighbours == "pmi"
@@ -67,7 +70,7 @@ def test_single_fields_are_overridden():
             "segmentation.weights goes with segmentation.design 'paper'",
         ),
         ("attention.sizes=[300]", "needs two sizes"),
-        ("segmentation.design=paper", "goes with"),
+        ("segmentation.size=224", "segmentation.size is 300, not 224"),
         ("backbone=3", "backbone is an object of fields"),
     ],
 )
@@ -86,9 +89,10 @@ def test_what_regularises_is_off_unless_asked_for():
             assert not (schedule.clip_norm or schedule.ema or schedule.frozen_stages)
 
 
-def test_the_papers_segmentation_network_has_no_backbone_to_freeze():
-    with pytest.raises(UserError, match="segment.frozen_stages is 0 with segmentation.design 'paper'"):
-        configs.load("paper", ["segment.frozen_stages=1"])
+@pytest.mark.parametrize("preset", ["paper", "lite"])
+def test_stage_3_has_no_backbone_to_freeze(preset):
+    with pytest.raises(UserError, match="segment.frozen_stages is 0: Stage 3 trains no backbone"):
+        configs.load(preset, ["segment.frozen_stages=1"])
 
 
 def test_a_file_with_a_misspelt_field_names_it_and_the_file(tmp_path):

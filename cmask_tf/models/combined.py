@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from cmask_tf import config, geometry
-from cmask_tf.models import attention, embedding, mixing, refinement, verification
+from cmask_tf.models import attention, mixing, refinement, segmentation, verification
 from cmask_tf.models.folding import folded
 from cmask_tf.models.levels import split
 from cmask_tf.models.recognition import DIMENSIONS, SAME_WORD, recognise
@@ -261,19 +261,19 @@ class ConceptMaskModel(tf.Module):
             [B, h_i, w_i, bottleneck], the refinement's hidden maps; "c5" [B, h_1, w_1, C]; and
             "segmentation_..." the segmentation encoder's maps.
         """
-        features = {}
+        features, first = {}, None
         for number, size in enumerate(self.sizes, start=1):
             if size in self.sizes[: number - 1]:  # a single attention, given twice
                 for name in ("embedding", "hidden"):
                     features[f"{name}_{number}"] = features[f"{name}_1"]
                 continue
-            e, c5 = embedding.embed_map(self.backbone, self.head, squares[str(size)], training=False)
-            e = tf.nn.l2_normalize(e, -1)
+            maps = self.backbone(squares[str(size)], training=False)
+            e = tf.nn.l2_normalize(self.head(maps["c5"], training=False), -1)
             features[f"embedding_{number}"] = e
             features[f"hidden_{number}"] = tf.nn.relu(tf.tensordot(e, self.fold_matrix, 1) + self.fold_bias)
-            if number == 1:
-                features["c5"] = c5
-        maps = self.segmentation_encoder(squares[str(self.size)], training=False)
+            first = first or maps
+        features["c5"] = first["c5"]
+        maps = segmentation.encode(self.segmentation_encoder, squares[str(self.size)], first, training=False)
         return features | {_MAP + name: value for name, value in maps.items()}
 
     def attention(

@@ -1,9 +1,10 @@
 """The segmentation network of `lite`: the image is encoded once, a further concept costs milliseconds (4.3).
 
-Differs from the paper, whose five-channel network pays for the whole encoder at every concept. Here a
-backbone and the image's half of a feature pyramid run once a photo. What a concept adds is its attention,
-which joins the pyramid at every level, and thin convolutions: the widths fall as the maps grow, the last ones
-work at half the size with `low_level` channels, and a bilinear step ends at the full size.
+Differs from the paper, whose five-channel network pays for the whole encoder at every concept. Here the
+image's half of a feature pyramid runs once a photo, on the maps that the attention's backbone has made of it
+anyway. What a concept adds is its attention, which joins the pyramid at every level, and thin convolutions:
+the widths fall as the maps grow, the last ones work at half the size with `low_level` channels; a bilinear
+step ends at the full size.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import keras
 
 from cmask_tf import config
-from cmask_tf.models.backbone import build_backbone
 from cmask_tf.models.dense import conv_bn_relu
 
 LEVELS = ("c5", "c4", "c3", "c2")  # coarse to fine
@@ -27,15 +27,25 @@ def _resize_like(x, like, name: str):
     return keras.layers.Resizing(*like.shape[1:3], interpolation="bilinear", name=name)(x)
 
 
-def build_lite_encoder(segmentation: config.Segmentation) -> keras.Model:
-    """The concept-independent half: backbone, feature pyramid, low-level stream.
+def build_lite_encoder(segmentation: config.Segmentation, backbone: keras.Model) -> keras.Model:
+    """The concept-independent half: feature pyramid and low-level stream.
+
+    Args:
+        segmentation: size S and widths.
+        backbone: whose maps of S x S images are given.
 
     Returns:
-        Model "segmentation_encoder": image float32 RGB [B, S, S, 3], 0 to 255 -> {"c5", "c4", "c3", "c2":
-        pyramid maps [B, S/stride, S/stride, channels (half of them at c2)], "low": [B, S/2, S/2, low_level]}.
+        Model "segmentation_encoder": {"photo": float32 RGB [B, S, S, 3], 0 to 255, and the backbone's "c2" to
+        "c5"} -> {"c5", "c4", "c3", "c2": pyramid maps [B, S/stride, S/stride, channels (half of them at c2)],
+        "low": [B, S/2, S/2, low_level]}.
     """
-    image = keras.Input((segmentation.size, segmentation.size, 3), name="photo")
-    features = build_backbone(segmentation.encoder)(image)
+    size = segmentation.size
+    image = keras.Input((size, size, 3), name="photo")
+    shapes = backbone.compute_output_shape((None, size, size, 3))
+    features = {
+        level: keras.Input(shapes[level][1:], name=level, dtype=backbone.output[level].dtype)
+        for level in LEVELS
+    }
     maps, above = {}, None
     for level in LEVELS:
         lateral = keras.layers.Conv2D(segmentation.channels, 1, name=f"{level}_lateral")(features[level])
@@ -46,7 +56,7 @@ def build_lite_encoder(segmentation: config.Segmentation) -> keras.Model:
         maps[level] = conv_bn_relu(lateral, _width(segmentation, level), 3, f"{level}_smooth")
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="scale", dtype="float32")(image)
     maps["low"] = conv_bn_relu(scaled, segmentation.low_level, 7, "low_level", strides=2)
-    return keras.Model(image, maps, name="segmentation_encoder")
+    return keras.Model({"photo": image, **features}, maps, name="segmentation_encoder")
 
 
 def _with_attention(x, attention, level: str):

@@ -12,7 +12,7 @@ from cmask_tf.data import attention_records, pipelines
 from cmask_tf.data.concept_batches import concept_batches
 from cmask_tf.data.order import Order, serialized
 from cmask_tf.data.sampled import at_most
-from cmask_tf.models.segmentation import build_segmentation
+from cmask_tf.models.segmentation import build_segmentation, encode
 from cmask_tf.training.attention_cache import RefinedMaps, cache_attention
 from cmask_tf.training.best import Measure
 from cmask_tf.training.cluster import chief_first
@@ -44,7 +44,7 @@ class SegmentationTask:
         )
         self.steps_per_epoch = pipelines.steps(masks, self.plan.batch)
         with run.strategy.scope():
-            encoder, decoder = build_segmentation(config.segmentation)
+            encoder, decoder = build_segmentation(config.segmentation, self.attention_parts["backbone"])
         self.models = {"segmentation_encoder": encoder, "segmentation_decoder": decoder}
 
     def batches(self, epoch: int, skip: int) -> tf.data.Dataset:
@@ -68,7 +68,9 @@ class SegmentationTask:
             training: as Keras means it.
             rows: int32 [P], the photo of each pair; by default pair i has photo i.
         """
-        maps = self.models["segmentation_encoder"](image, training=training)
+        features = self.attention_parts["backbone"](image, training=False) if self.by_photo else {}
+        features = {name: tf.stop_gradient(value) for name, value in features.items()}
+        maps = encode(self.models["segmentation_encoder"], image, features, training)
         if rows is not None:
             maps = {name: tf.gather(value, rows) for name, value in maps.items()}
         return self.models["segmentation_decoder"]({**maps, "attention": attention}, training=training)

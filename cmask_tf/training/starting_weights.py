@@ -48,12 +48,11 @@ def origins(stage: str, config: Config, parts: tuple[str, ...], earlier: Path | 
     """
     if earlier is not None:
         return [Origin(part, str(earlier), (earlier / f"{part}.weights.h5",)) for part in parts]
-    segmentation, found = config.segmentation, []
-    backbone = {"embedding": config.backbone, "segmentation": segmentation.encoder}.get(stage)
-    if backbone is not None and backbone.weights is not None:
-        found.append(_backbone(backbone))
-    if stage == "segmentation" and segmentation.weights is not None:
-        path = segmentation.weights
+    found = []
+    if stage == "embedding" and config.backbone.weights is not None:
+        found.append(_backbone(config.backbone))
+    if stage == "segmentation" and config.segmentation.weights is not None:
+        path = config.segmentation.weights
         found.append(Origin("inception_v2", path, tuple(slim_checkpoint.files(path))))
     return found
 

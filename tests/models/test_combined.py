@@ -17,7 +17,7 @@ from cmask_tf.models.embedding import build_head, embed_map
 from cmask_tf.models.mixing import COARSE, ConceptTable
 from cmask_tf.models.neighbour_table import build_mixing
 from cmask_tf.models.refinement import build_refinement
-from cmask_tf.models.segmentation import build_segmentation
+from cmask_tf.models.segmentation import build_segmentation, encode
 from cmask_tf.models.verification import build_verification, calibrate
 from cmask_tf.vocabulary.artefact import Vocabulary
 from cmask_tf.vocabulary.neighbours import second_order_of_vectors
@@ -41,7 +41,7 @@ def settings():
         embedding=config.Embedding(hidden=(12, 12), output_activation="linear"),
         attention=config.Attention(sizes=(32, 56)),
         refinement=config.Refinement(bottleneck=7),
-        segmentation=dataclasses.replace(tiny.segmentation, size=32, channels=8, low_level=4, encoder=net),
+        segmentation=dataclasses.replace(tiny.segmentation, size=32, channels=8, low_level=4),
     )
 
 
@@ -76,7 +76,7 @@ def parts():
     # Untrained features are tiny, and e would drown in the L2 normalisation's epsilon.
     kernel = head.get_layer("fc1").kernel
     kernel.assign(kernel / np.std(features))
-    encoder, decoder = build_segmentation(made.segmentation)
+    encoder, decoder = build_segmentation(made.segmentation, backbone)
     refinement = build_refinement(len(CONCEPTS), made.refinement.bottleneck)
     rng = np.random.default_rng(8)
     for weight in refinement.weights:
@@ -155,12 +155,13 @@ def test_decode_equals_segmentation_and_verification_of_that_attention(model, pa
     assert ((probabilities >= 0) & (probabilities <= 1)).all()
     maps, _ = model.attention(features, parameters, rows)
     photos = tf.gather(geometry.resize_image(PHOTOS, 32), rows)
-    inputs = parts["segmentation_encoder"](photos, training=False)
+    seen = parts["backbone"](photos, training=False)
+    inputs = encode(parts["segmentation_encoder"], photos, seen, training=False)
     inputs = {**inputs, "attention": stack_scales(maps, 32)}
     logits = parts["segmentation_decoder"](inputs, training=False)
     np.testing.assert_allclose(probabilities, tf.sigmoid(logits)[..., 0], atol=2e-5)
     head = parts["embedding"]
-    c5 = parts["backbone"](photos, training=False)["c5"].numpy()
+    c5 = seen["c5"].numpy()
     for k, entry in enumerate((4, 1)):
         score = reference.verification(
             maps[0][k].numpy(),

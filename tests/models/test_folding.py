@@ -70,15 +70,16 @@ def test_the_embedding_head(activation):
 
 @pytest.mark.parametrize("design", ["paper", "lite"])
 def test_the_segmentation_network_with_the_networks_inside(design):
-    small = dataclasses.replace(
-        config.tiny(design).segmentation, size=48, encoder=NET if design == "lite" else None
-    )
-    encoder, decoder = map(shaken, build_segmentation(small))
+    backbone = build_backbone(NET)
+    small = dataclasses.replace(config.tiny(design).segmentation, size=48)
+    encoder, decoder = map(shaken, build_segmentation(small, backbone))
+    photo = {"photo": tf.constant(PHOTOS), **backbone(PHOTOS, training=False)}
+    photo = {name: photo[name] for name in encoder.input}
     copies = folded(encoder), folded(decoder)
     assert not norms(copies[0]) and not norms(copies[1])
-    assert_equal_answers(encoder, copies[0], PHOTOS)
+    assert_equal_answers(encoder, copies[0], photo)
     attention = np.random.default_rng(2).uniform(0, 1, (2, 48, 48, 2)).astype(np.float32)
-    given = {**encoder(PHOTOS, training=False), "attention": tf.constant(attention)}
+    given = {**encoder(photo, training=False), "attention": tf.constant(attention)}
     assert_equal_answers(decoder, copies[1], given)
 
 

@@ -31,7 +31,7 @@ def tiny():
         attention=config.Attention(sizes=(48, 80)),
         refinement=config.Refinement(bottleneck=12),
         mixing=config.Mixing(neighbours="pmi"),
-        segmentation=dataclasses.replace(made.segmentation, size=48, channels=8, low_level=4, encoder=net),
+        segmentation=dataclasses.replace(made.segmentation, size=48, channels=8, low_level=4),
     )
     return Sizes(made, concepts=20, dim=16, boxed=6)
 

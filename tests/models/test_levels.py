@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 from cmask_tf import config, geometry
+from cmask_tf.models.backbone import build_backbone
 from cmask_tf.models.levels import split
-from cmask_tf.models.segmentation import build_segmentation
+from cmask_tf.models.segmentation import build_segmentation, encode
 
 
 def build(design, size):
@@ -17,17 +18,19 @@ def build(design, size):
     made = config.tiny(design).segmentation
     net = config.Backbone(name="efficientnet_lite0", width=0.125, depth=0.2, output_stride=16)
     small = dataclasses.replace(made, size=size, channels=8, low_level=4, units=1, growth=4)
-    return build_segmentation(dataclasses.replace(small, encoder=net if design == "lite" else None))
+    backbone = build_backbone(net)
+    return backbone, *build_segmentation(small, backbone)
 
 
 @pytest.mark.parametrize("size", [64, 50])
 def test_equal_to_the_whole_decoder_and_a_photo_meets_many_concepts(size):
     """Also at a size that no stride divides."""
-    encoder, decoder = build("lite", size)
+    backbone, encoder, decoder = build("lite", size)
     network, strides = split(decoder)
     assert len(strides) == 5
     rng = np.random.default_rng(3)
-    photo = encoder(rng.uniform(0, 255, (1, size, size, 3)).astype(np.float32))
+    square = tf.constant(rng.uniform(0, 255, (1, size, size, 3)), tf.float32)
+    photo = encode(encoder, square, backbone(square), training=False)
     scales = [rng.random((3, n, n)).astype(np.float32) for n in (4, 6)]
     drawn = tf.concat([geometry.resize_maps(m[..., None], size, size) for m in scales], axis=-1)
     expected = decoder({**{k: tf.repeat(v, 3, 0) for k, v in photo.items()}, "attention": drawn})
@@ -39,5 +42,5 @@ def test_equal_to_the_whole_decoder_and_a_photo_meets_many_concepts(size):
 
 
 def test_a_decoder_that_concatenates_the_attention_stays_whole():
-    _, decoder = build("paper", 32)
+    *_, decoder = build("paper", 32)
     assert split(decoder) == (decoder, {})

@@ -13,7 +13,7 @@ from cmask_tf.models.backbone import build_backbone
 from cmask_tf.models.embedding import build_head, embed_map, embed_photo
 from cmask_tf.models.precision import precision
 from cmask_tf.models.refinement import build_refinement
-from cmask_tf.models.segmentation import build_segmentation
+from cmask_tf.models.segmentation import build_segmentation, encode
 
 HALF = {"mixed_bfloat16": "bfloat16", "mixed_float16": "float16"}
 IMAGE = np.random.default_rng(0).uniform(0, 255, (2, 48, 48, 3)).astype("float32")
@@ -77,24 +77,27 @@ def test_embedding_and_refinement_end_in_float32(kind, name):
 @pytest.mark.parametrize("kind", HALF)
 @pytest.mark.parametrize("design", ["paper", "lite"])
 def test_segmentation_gives_float32_logits_and_a_gradient_for_every_weight(kind, design):
-    small = dataclasses.replace(
-        config.tiny(design).segmentation,
-        size=48,
-        encoder=backbone("efficientnet_lite0") if design == "lite" else None,
-    )
+    small = dataclasses.replace(config.tiny(design).segmentation, size=48)
+    net = backbone("efficientnet_lite0")
     attention = tf.constant(np.random.default_rng(2).uniform(0, 1, (2, 48, 48, 2)), tf.float32)
 
-    def run(encoder, decoder):
-        return decoder({**encoder(IMAGE, training=True), "attention": attention}, training=True)
+    def build():
+        features = build_backbone(net)
+        return features, *build_segmentation(small, features)
 
-    reference, mixed = same_weights(lambda: build_segmentation(small), kind)
+    def run(features, encoder, decoder):
+        maps = encode(encoder, IMAGE, features(IMAGE, training=False), training=True)
+        return decoder({**maps, "attention": attention}, training=True)
+
+    reference, mixed = same_weights(build, kind)
     with tf.GradientTape() as tape:
         logits = run(*mixed)
         loss = tf.reduce_mean(tf.square(logits))
     assert logits.dtype == tf.float32
     if design == "lite":
-        assert {m.dtype for m in mixed[0](IMAGE).values()} == {tf.as_dtype(HALF[kind])}
-    variables = [v for network in mixed for v in network.trainable_variables]
+        maps = encode(mixed[1], IMAGE, mixed[0](IMAGE), training=False)
+        assert {m.dtype for m in maps.values()} == {tf.as_dtype(HALF[kind])}
+    variables = [v for network in mixed[1:] for v in network.trainable_variables]
     for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
         assert gradient is not None and gradient.dtype == tf.float32, variable.path
         assert np.isfinite(gradient).all(), variable.path

@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cmask_tf.config import Backbone, Schedule, tiny
+from cmask_tf.config import Backbone, Schedule
 from cmask_tf.models.backbone import build_backbone
-from cmask_tf.models.segmentation import build_segmentation
 from cmask_tf.training import optimizers, strategy
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # as a script
@@ -132,15 +131,6 @@ def test_frozen_stages_neither_learn_nor_follow_the_batch(name):
     stem = 4 if name == "resnet50" else 3  # its convolution (with a bias in ResNet), gamma, beta
     assert learning[1] == learning[0] - stem
     assert learning[5] == 0 and all(a > b for a, b in zip(learning, learning[1:], strict=False))
-
-
-def test_the_backbone_inside_the_segmentation_encoder_is_frozen_too():
-    encoder, decoder = build_segmentation(tiny("lite").segmentation)
-    models = {"segmentation_encoder": encoder, "segmentation_decoder": decoder}
-    made = optimizers.make_optimizers(models, Schedule(frozen_stages=5), 10)
-    assert set(made) == {"others"}
-    assert not encoder.get_layer("backbone").trainable_variables
-    assert encoder.trainable_variables and decoder.trainable_variables
 
 
 def replicas_child(out: str) -> None:
