@@ -60,7 +60,7 @@ def encode(
     Returns:
         What the decoder is given beside the attention.
     """
-    given = {"photo": image, **features}
+    given = {"photo": tf.convert_to_tensor(image), **features}
     return encoder({name: given[name] for name in encoder.input}, training=training)
 
 
