@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cmask_tf import config as configs
+from cmask_tf import presets
 from cmask_tf.errors import UserError
 from cmask_tf.vocabulary.artefact import FILES as VOCABULARY_FILES
 
@@ -35,13 +36,24 @@ _TENSOR = 8192  # bytes, more than HDF5 writes beside the numbers of a tensor
 
 
 def locate(model: str | Path | None) -> Path:
-    """The directory that `--model` names; a clear error when it names none."""
+    """The directory that `--model` names: a directory, else a preset of the package.
+
+    Args:
+        model: a path or a preset's name; None is the preset `presets.DEFAULT`.
+
+    Raises:
+        UserError: it names neither; lists the presets that there are.
+    """
     if model is None:
-        raise UserError("no model: give --model DIR")
+        if presets.DEFAULT not in presets.names():
+            raise UserError(f"no model: give --model DIR; {presets.there_are()}")
+        return presets.locate(presets.DEFAULT)
     directory = Path(model)
-    if not directory.is_dir():
-        raise UserError(f"{directory}: no such model directory")
-    return directory
+    if directory.is_dir():
+        return directory
+    if str(model) in presets.names():
+        return presets.locate(str(model))
+    raise UserError(f"{directory}: no such model directory; {presets.there_are()}")
 
 
 def parts_of(config: configs.Config) -> tuple[str, ...]:
@@ -50,7 +62,7 @@ def parts_of(config: configs.Config) -> tuple[str, ...]:
 
 
 def check(directory: str | Path, parts: Sequence[str] | None = None) -> None:
-    """Looks whether a model directory is complete, without TensorFlow.
+    """Looks whether a model directory is complete and, where it has checksums, undamaged; without TensorFlow.
 
     Args:
         directory: the model directory.
@@ -58,7 +70,7 @@ def check(directory: str | Path, parts: Sequence[str] | None = None) -> None:
             what only a finished system has: `mixing.json`, `thresholds.json` and `provenance.json`.
 
     Raises:
-        UserError: names the first file that is missing.
+        UserError: names the first file that is missing or damaged.
     """
     directory = locate(directory)
     if parts is None:
@@ -70,6 +82,8 @@ def check(directory: str | Path, parts: Sequence[str] | None = None) -> None:
     for name in files:
         if not (directory / name).is_file():
             raise UserError(f"{directory / name}: missing from the model directory")
+    if (directory / presets.SUMS).is_file():
+        presets.verify(directory)
 
 
 def load_config(directory: str | Path) -> configs.Config:
@@ -248,7 +262,7 @@ def save(
                 (partial / f"{name}.json").write_text(text + "\n", encoding="utf-8")
         for name, part in parts.items():
             part.save_weights(partial / f"{name}.weights.h5")
-        _swap(partial, directory)
+        swap(partial, directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -277,15 +291,19 @@ def save_with_vocabulary(
     """
     source, directory = Path(source), Path(directory).resolve()
     check_target(directory)
+    if (source / presets.SUMS).is_file():
+        presets.verify(source)  # the copy has no sums that would tell
     partial = directory.with_name(directory.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        shutil.copytree(source, partial, ignore=shutil.ignore_patterns("vocabulary", "mixing.json"))
+        shutil.copytree(
+            source, partial, ignore=shutil.ignore_patterns("vocabulary", "mixing.json", presets.SUMS)
+        )
         vocabulary.save(partial / "vocabulary")
         if mixing is not None:
             text = json.dumps(mixing, indent=2, ensure_ascii=False)
             (partial / "mixing.json").write_text(text + "\n", encoding="utf-8")
-        _swap(partial, directory)
+        swap(partial, directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -294,8 +312,15 @@ def check_target(directory: Path) -> None:
     """Refuses to replace anything but a model directory or an empty one, before any work.
 
     Raises:
-        UserError: something else lies there.
+        UserError: something else lies there, or a preset of the package.
     """
+    if presets.holds(directory):
+        raise UserError(f"{directory}: a preset of the package, which stays as it is; give another place")
+    check_place(directory)
+
+
+def check_place(directory: Path) -> None:
+    """`check_target` of whoever makes presets."""
     if directory.is_dir() and ((directory / "config.json").is_file() or not any(directory.iterdir())):
         return
     if directory.exists():
@@ -315,7 +340,7 @@ def _check_save(directory: Path, config: configs.Config, vocabulary: Vocabulary,
             raise UserError(f"{directory}: concept {name!r} is not in the vocabulary")
 
 
-def _swap(new: Path, place: Path) -> None:
+def swap(new: Path, place: Path) -> None:
     """Renames `new` to `place`; what was there is moved aside first and removed last."""
     old = place.with_name(place.name + ".old")
     shutil.rmtree(old, ignore_errors=True)

@@ -1,6 +1,6 @@
 """ConceptSegmenter: what a person imports. A photo and concepts in, masks and scores out.
 
-    segmenter = ConceptSegmenter.load("models/ccp")
+    segmenter = ConceptSegmenter.load()                     # the preset; or load("runs/model")
     features = segmenter.encode(image)                      # uint8 RGB [H, W, 3]; the heavy part, once
     result = segmenter.segment(["dress", "bag"], features)
 
@@ -84,23 +84,23 @@ class ConceptSegmenter:
         self._current: Features | None = None
 
     @classmethod
-    def load(cls, path: str | Path, max_mask_bytes: int = MAX_MASK_BYTES) -> ConceptSegmenter:
-        """Loads a model directory.
+    def load(cls, path: str | Path | None = None, max_mask_bytes: int = MAX_MASK_BYTES) -> ConceptSegmenter:
+        """Loads a model directory or a trained preset.
 
         Args:
-            path: the model directory.
+            path: the model directory, or a preset's name; by default the preset `presets.DEFAULT`.
             max_mask_bytes: the largest array of masks that `segment` may return.
 
         Raises:
-            UserError: no such directory, or a file of it is missing or broken (named).
+            UserError: no such directory, or a file of it is missing, broken or damaged (named).
         """
-        path = Path(path)
-        model_directory.check(path)
+        path = model_directory.locate(path)
+        parts = model_directory.load_parts(path)  # checks that all files are there
         return cls(
             model_directory.load_config(path),
             model_directory.load_vocabulary(path),
             model_directory.load_concepts(path),
-            model_directory.load_parts(path),
+            parts,
             model_directory.load_json(path / "mixing.json"),
             model_directory.load_json(path / "thresholds.json"),
             max_mask_bytes,

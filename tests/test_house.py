@@ -18,7 +18,7 @@ FLOORS = [
     ("outputs",),
     ("data",),
     ("models", "losses", "overlap"),
-    ("model_directory",),
+    ("presets", "model_directory"),
     ("training",),
     ("detectors",),
     ("segmenter",),

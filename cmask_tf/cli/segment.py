@@ -10,6 +10,8 @@ import json
 import sys
 from pathlib import Path
 
+from cmask_tf.cli.model_option import add_model
+
 
 def add_parser(subparsers) -> None:
     """Adds `cmask segment`."""
@@ -25,7 +27,7 @@ def add_parser(subparsers) -> None:
         metavar="NAME",
         help="a concept; again for more (default: every concept found present)",
     )
-    parser.add_argument("--model", metavar="DIR", help="a model directory")
+    add_model(parser)
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("."), help="default: here")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
 
