@@ -95,7 +95,7 @@ class ConceptSegmenter:
             UserError: no such directory, or a file of it is missing, broken or damaged (named).
         """
         path = model_directory.locate(path)
-        parts = model_directory.load_parts(path)  # checks that all files are there
+        parts = model_directory.load_parts(path, inference=True)  # checks that all files are there
         return cls(
             model_directory.load_config(path),
             model_directory.load_vocabulary(path),
