@@ -18,7 +18,8 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "segment",
         help="segment concepts in photos",
-        description="For photo a.jpg and concept 'red hat' writes a.red-hat.png (0/255) and a.overlay.png.",
+        description="For photo a.jpg and concept 'red hat' writes a.red-hat.png (0/255) and a.overlay.png: "
+        "a panel for each concept that was asked for, else one picture of all that were found.",
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", type=Path, help="a photo")
     parser.add_argument(
@@ -70,7 +71,7 @@ def _segment(segmenter, path: Path, concepts: list[str] | None, out: Path) -> li
     features = segmenter.encode(image)
     found = segmenter.iterate(concepts or segmenter.present(features), features)
     masks = ((name, probability >= 0.5, score, present) for name, probability, score, present in found)
-    return outputs.write(path, image, masks, out)
+    return outputs.write(path, image, masks, out, together=not concepts)
 
 
 def _progress(images: list[Path]):
