@@ -69,7 +69,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def write_mask(path: str | Path, mask: np.ndarray) -> None:
     """Writes bool [H, W] as a PNG of 0 and 255, whole or not at all."""
-    _save_png(Path(path), Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)))
+    save_png(Path(path), Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)))
 
 
 def write_overlay(
@@ -87,7 +87,7 @@ def write_overlay(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    small = _fit(Image.fromarray(image))
+    small = fit_image(image, PANEL_PIXELS)
     height, width = small.shape[:2]
     figure, axes = _panel_grid(Figure, len(panels) + 1, height, width)
     canvas = FigureCanvasAgg(figure)
@@ -95,18 +95,28 @@ def write_overlay(
     _title(axes[0], "photo", "", "black")
     colours = np.delete(colormaps["tab10"].colors, (5, 7), axis=0)  # brown and gray do not stand out
     for index, (name, mask, score, present) in enumerate(panels):
-        mask = _fit(Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))) / np.float32(255)
+        mask = fit_mask(mask, PANEL_PIXELS) / np.float32(255)
         colour = colours[index % len(colours)]
         _draw_concept(axes[index + 1], small, mask if present else np.zeros_like(mask), colour)
         verdict = ("" if present else ": not found") + ("" if score is None else f" {score:.2f}")
         _title(axes[index + 1], name, verdict, "black" if present else "dimgray")
     canvas.draw()
-    _save_png(Path(path), Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+    save_png(Path(path), Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
 
 
-def _fit(image: Image.Image) -> np.ndarray:
-    """Scales to the panel's size; up as well, so that contours are smooth and fonts keep their proportion."""
-    scale = PANEL_PIXELS / max(image.size)
+def fit_image(image: np.ndarray, pixels: int) -> np.ndarray:
+    """A photo uint8 RGB [H, W, 3] whose longer side is `pixels`."""
+    return _fit(Image.fromarray(image), pixels)
+
+
+def fit_mask(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """A mask bool [H, W] whose longer side is `pixels`: uint8 [h, w], soft at the edges."""
+    return _fit(Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)), pixels)
+
+
+def _fit(image: Image.Image, pixels: int) -> np.ndarray:
+    """Scales the longer side; up as well, so that contours are smooth and fonts keep their proportion."""
+    scale = pixels / max(image.size)
     size = [max(1, round(side * scale)) for side in image.size]
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
 
@@ -157,7 +167,8 @@ def _draw_concept(axes, photo: np.ndarray, mask: np.ndarray, colour: np.ndarray)
     axes.set_ylim(mask.shape[0] - 0.5, -0.5)
 
 
-def _save_png(path: Path, image: Image.Image) -> None:
+def save_png(path: Path, image: Image.Image) -> None:
+    """Writes a PNG whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     try:
         image.save(partial, format="PNG")

@@ -16,10 +16,12 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cmask_tf import config as configs
+from cmask_tf import presets
 from cmask_tf.errors import UserError
 from cmask_tf.vocabulary.artefact import FILES as VOCABULARY_FILES
 
@@ -35,13 +37,24 @@ _TENSOR = 8192  # bytes, more than HDF5 writes beside the numbers of a tensor
 
 
 def locate(model: str | Path | None) -> Path:
-    """The directory that `--model` names; a clear error when it names none."""
+    """The directory that `--model` names: a directory, else a preset of the package.
+
+    Args:
+        model: a path or a preset's name; None is the preset `presets.DEFAULT`.
+
+    Raises:
+        UserError: it names neither; lists the presets that there are.
+    """
     if model is None:
-        raise UserError("no model: give --model DIR")
+        if presets.DEFAULT not in presets.names():
+            raise UserError(f"no model: give --model DIR; {presets.there_are()}")
+        return presets.locate(presets.DEFAULT)
     directory = Path(model)
-    if not directory.is_dir():
-        raise UserError(f"{directory}: no such model directory")
-    return directory
+    if directory.is_dir():
+        return directory
+    if str(model) in presets.names():
+        return presets.locate(str(model))
+    raise UserError(f"{directory}: no such model directory; {presets.there_are()}")
 
 
 def parts_of(config: configs.Config) -> tuple[str, ...]:
@@ -50,7 +63,7 @@ def parts_of(config: configs.Config) -> tuple[str, ...]:
 
 
 def check(directory: str | Path, parts: Sequence[str] | None = None) -> None:
-    """Looks whether a model directory is complete, without TensorFlow.
+    """Looks whether a model directory is complete and, where it has checksums, undamaged; without TensorFlow.
 
     Args:
         directory: the model directory.
@@ -58,7 +71,7 @@ def check(directory: str | Path, parts: Sequence[str] | None = None) -> None:
             what only a finished system has: `mixing.json`, `thresholds.json` and `provenance.json`.
 
     Raises:
-        UserError: names the first file that is missing.
+        UserError: names the first file that is missing or damaged.
     """
     directory = locate(directory)
     if parts is None:
@@ -70,6 +83,8 @@ def check(directory: str | Path, parts: Sequence[str] | None = None) -> None:
     for name in files:
         if not (directory / name).is_file():
             raise UserError(f"{directory / name}: missing from the model directory")
+    if (directory / presets.SUMS).is_file():
+        presets.verify(directory)
 
 
 def load_config(directory: str | Path) -> configs.Config:
@@ -162,20 +177,32 @@ def build_parts(
     return {name: parts[name] for name in names}
 
 
-def load_parts(directory: str | Path, names: Sequence[str] | None = None) -> dict[str, keras.Model]:
+def load_parts(
+    directory: str | Path, names: Sequence[str] | None = None, inference: bool = False
+) -> dict[str, keras.Model]:
     """Builds networks of a model directory, by default all, and loads their weights.
+
+    Args:
+        directory: the model directory.
+        names: of `parts_of(config)`.
+        inference: they are never trained: batch normalizations are folded away (`models.folding`) as they
+            are read, which takes half the time.
 
     Raises:
         UserError: a file is missing, or holds the weights of another network.
     """
     from cmask_tf.models import weights
+    from cmask_tf.models.normalization import for_inference
 
     directory = Path(directory)
     check(directory, names)
     config, dim = load_config(directory), load_vocabulary(directory).dim
-    parts = build_parts(_random(config), dim, len(load_concepts(directory)), names)
+    with for_inference() if inference else nullcontext():
+        parts = build_parts(_random(config), dim, len(load_concepts(directory)), names)
     for name, part in parts.items():
         weights.load(part, directory / f"{name}.weights.h5")
+        if inference:
+            part.trainable = False
     return parts
 
 
@@ -245,7 +272,7 @@ def save(
                 (partial / f"{name}.json").write_text(text + "\n", encoding="utf-8")
         for name, part in parts.items():
             part.save_weights(partial / f"{name}.weights.h5")
-        _swap(partial, directory)
+        swap(partial, directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -274,15 +301,19 @@ def save_with_vocabulary(
     """
     source, directory = Path(source), Path(directory).resolve()
     check_target(directory)
+    if (source / presets.SUMS).is_file():
+        presets.verify(source)  # the copy has no sums that would tell
     partial = directory.with_name(directory.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        shutil.copytree(source, partial, ignore=shutil.ignore_patterns("vocabulary", "mixing.json"))
+        shutil.copytree(
+            source, partial, ignore=shutil.ignore_patterns("vocabulary", "mixing.json", presets.SUMS)
+        )
         vocabulary.save(partial / "vocabulary")
         if mixing is not None:
             text = json.dumps(mixing, indent=2, ensure_ascii=False)
             (partial / "mixing.json").write_text(text + "\n", encoding="utf-8")
-        _swap(partial, directory)
+        swap(partial, directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -291,8 +322,15 @@ def check_target(directory: Path) -> None:
     """Refuses to replace anything but a model directory or an empty one, before any work.
 
     Raises:
-        UserError: something else lies there.
+        UserError: something else lies there, or a preset of the package.
     """
+    if presets.holds(directory):
+        raise UserError(f"{directory}: a preset of the package, which stays as it is; give another place")
+    check_place(directory)
+
+
+def check_place(directory: Path) -> None:
+    """`check_target` of whoever makes presets."""
     if directory.is_dir() and ((directory / "config.json").is_file() or not any(directory.iterdir())):
         return
     if directory.exists():
@@ -312,7 +350,7 @@ def _check_save(directory: Path, config: configs.Config, vocabulary: Vocabulary,
             raise UserError(f"{directory}: concept {name!r} is not in the vocabulary")
 
 
-def _swap(new: Path, place: Path) -> None:
+def swap(new: Path, place: Path) -> None:
     """Renames `new` to `place`; what was there is moved aside first and removed last."""
     old = place.with_name(place.name + ".old")
     shutil.rmtree(old, ignore_errors=True)

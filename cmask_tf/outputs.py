@@ -57,6 +57,7 @@ def write(
     found: Iterable[tuple[str, np.ndarray, float, bool]],
     out: Path,
     kinds: Collection[str] = ("mask", "overlay"),
+    together: bool = False,
 ) -> list[dict]:
     """Writes one photo's files, each whole or not at all.
 
@@ -66,6 +67,7 @@ def write(
         found: (name, mask bool [H, W], score, present) of each concept.
         out: the folder; made when it is not there.
         kinds: of KINDS: a 0/255 PNG a concept, one overlay, one file of COCO's run lengths.
+        together: the overlay is one picture of all concepts with a legend, instead of a panel for each.
 
     Returns:
         One row a concept: image, concept, score, present, known, area in pixels, and the mask's file or None.
@@ -75,15 +77,16 @@ def write(
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        return _write(photo, image, found, out, kinds)
+        return _write(photo, image, found, out, kinds, together)
     except OSError as error:
         where = error.filename or out
         raise UserError(f"{where}: cannot be written: {error.strerror or error}") from None
 
 
-def _write(photo, image, found, out, kinds) -> list[dict]:
+def _write(photo, image, found, out, kinds, together) -> list[dict]:
     # Pillow is not needed to check names.
     from cmask_tf.imageio import write_mask, write_overlay
+    from cmask_tf.overview import shrunk, write_overview
 
     rows, panels, runs = [], [], []
     for name, mask, score, present in found:
@@ -93,12 +96,12 @@ def _write(photo, image, found, out, kinds) -> list[dict]:
             row["mask"] = str(mask_path(photo, name, out))
             write_mask(row["mask"], mask)
         if "overlay" in kinds:
-            panels.append((name, mask, score, present))
+            panels.append((name, shrunk(mask), score) if together else (name, mask, score, present))
         if "rle" in kinds:
             runs.append({key: row[key] for key in ("concept", "score", "present", "area")} | _rle(mask))
         rows.append(row)
     if "overlay" in kinds:
-        write_overlay(overlay_path(photo, out), image, panels)
+        (write_overview if together else write_overlay)(overlay_path(photo, out), image, panels)
     if "rle" in kinds:
         whole = {"image": str(photo), "height": image.shape[0], "width": image.shape[1], "concepts": runs}
         _write_json(rle_path(photo, out), whole)

@@ -1,6 +1,6 @@
 """ConceptSegmenter: what a person imports. A photo and concepts in, masks and scores out.
 
-    segmenter = ConceptSegmenter.load("models/ccp")
+    segmenter = ConceptSegmenter.load()                     # the preset; or load("runs/model")
     features = segmenter.encode(image)                      # uint8 RGB [H, W, 3]; the heavy part, once
     result = segmenter.segment(["dress", "bag"], features)
 
@@ -88,22 +88,22 @@ class ConceptSegmenter:
 
     @classmethod
     def load(
-        cls, path: str | Path, max_mask_bytes: int = MAX_MASK_BYTES, bfloat16: bool = False
+        cls, path: str | Path | None = None, max_mask_bytes: int = MAX_MASK_BYTES, bfloat16: bool = False
     ) -> ConceptSegmenter:
-        """Loads a model directory.
+        """Loads a model directory or a trained preset.
 
         Args:
-            path: the model directory.
+            path: the model directory, or a preset's name; by default the preset `presets.DEFAULT`.
             max_mask_bytes: the largest array of masks that `segment` may return.
             bfloat16: `encode` computes in bfloat16 (see docs/latency.md), for processors that have
                 instructions for it. What a concept adds stays float32.
 
         Raises:
-            UserError: no such directory, or a file of it is missing or broken (named).
+            UserError: no such directory, or a file of it is missing, broken or damaged (named).
         """
-        path = Path(path)
-        model_directory.check(path)
-        config, parts = model_directory.load_config(path), model_directory.load_parts(path)
+        path = model_directory.locate(path)
+        parts = model_directory.load_parts(path, inference=True)  # checks that all files are there
+        config = model_directory.load_config(path)
         return cls(
             config,
             model_directory.load_vocabulary(path),

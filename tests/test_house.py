@@ -13,12 +13,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Data flows one way: a floor imports its own and lower ones only.
 FLOORS = [
-    ("errors", "faults", "beam", "dataclass_values", "config", "metrics", "geometry", "imageio"),
+    ("errors", "faults", "beam", "dataclass_values", "config", "metrics", "geometry", "imageio", "overview"),
     ("vocabulary",),
     ("outputs",),
     ("data",),
     ("models", "losses", "overlap"),
-    ("model_directory",),
+    ("presets", "model_directory"),
     ("training",),
     ("detectors",),
     ("segmenter",),

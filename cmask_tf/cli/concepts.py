@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from cmask_tf.cli.model_option import add_model
+
 
 def add_parser(subparsers) -> None:
     """Adds `cmask concepts`."""
@@ -12,7 +14,7 @@ def add_parser(subparsers) -> None:
         help="list the concepts of a model, or the neighbours of a word",
         description="Lists every concept of a model with its supervision level, kind and number of tags.",
     )
-    parser.add_argument("--model", metavar="DIR", help="a model directory")
+    add_model(parser)
     parser.add_argument(
         "--nearest",
         metavar="WORD",

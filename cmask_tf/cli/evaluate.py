@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from cmask_tf.cli.model_option import add_model
 from cmask_tf.errors import UserError
 
 FLOORS = ("whole-image", "position-prior", "grabcut")
@@ -38,8 +39,8 @@ def add_parser(subparsers) -> None:
 
 
 def _add_systems(parser) -> None:
-    systems = parser.add_mutually_exclusive_group(required=True)
-    systems.add_argument("--model", metavar="DIR", help="a model directory")
+    systems = parser.add_mutually_exclusive_group()
+    add_model(systems)
     systems.add_argument(
         "--baseline", metavar="DIR", type=Path, help="what `cmask baseline` trained: saliency or closed set"
     )
@@ -60,29 +61,38 @@ def _add_systems(parser) -> None:
 
 def run(args) -> None:
     """Checks the input, evaluates, prints the table of levels."""
-    from cmask_tf import model_directory
     from cmask_tf.evaluation import report
 
     try:
         from cmask_tf.data.coco import load_concept_masks
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name}: not installed; expected pip install 'cmask-tf[train]'") from None
-    if args.model is not None:
-        model_directory.check(model_directory.locate(args.model))
+    model = _model(args)
     _check_records(args)
     report.check_place(args.out)
     load_concept_masks(args.masks, args.images)  # reads and checks the file before TensorFlow is imported
 
     from cmask_tf.evaluation.evaluate import evaluate
 
-    title, system = _system(args)
-    floors = _floors(args)
+    title, system = _system(args, model)
+    floors = _floors(args, model)
     metrics = evaluate(system, args.images, args.masks, args.out, title=title, floors=floors)
     if args.json:
         print(json.dumps(metrics, indent=2, ensure_ascii=False))
         return
     print(report.level_table(metrics))
     print(f"{args.out / 'report.md'}: written")
+
+
+def _model(args) -> Path | None:
+    """The model directory that is scored; None when another system was named."""
+    if any((args.baseline, args.saliency_maps, args.detections, args.floor)):
+        return None
+    from cmask_tf import model_directory
+
+    directory = model_directory.locate(args.model)
+    model_directory.check(directory)
+    return directory
 
 
 def _check_records(args) -> None:
@@ -96,13 +106,13 @@ def _check_records(args) -> None:
             RecordSet.open(folder / source)
 
 
-def _system(args) -> tuple[str, object]:
+def _system(args, model: Path | None) -> tuple[str, object]:
     """Title and System of the one that was named; only its own libraries are imported."""
-    if args.model is not None:
+    if model is not None:
         from cmask_tf.evaluation.systems import SegmenterSystem
         from cmask_tf.segmenter import ConceptSegmenter
 
-        return str(args.model), SegmenterSystem(ConceptSegmenter.load(Path(args.model)))
+        return args.model or model.name, SegmenterSystem(ConceptSegmenter.load(model))
     if args.baseline is not None:
         from cmask_tf.evaluation.baseline_networks import open_baseline
 
@@ -130,12 +140,12 @@ def _floor(args) -> tuple[str, object]:
     return "position prior", PositionPrior(args.records)
 
 
-def _floors(args) -> dict:
+def _floors(args, model: Path | None) -> dict:
     """The two systems that never look at the photo, to stand beside."""
     if args.baselines is None:
         return {}
     from cmask_tf import model_directory
     from cmask_tf.evaluation.baselines import PositionPrior, WholeImage
 
-    vocabulary = None if args.model is None else model_directory.load_vocabulary(Path(args.model))
+    vocabulary = None if model is None else model_directory.load_vocabulary(model)
     return {"whole image": WholeImage(), "position prior": PositionPrior(args.baselines, vocabulary)}

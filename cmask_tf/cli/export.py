@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from cmask_tf.cli.model_option import add_model
+
 
 def add_parser(subparsers) -> None:
     """Adds `cmask export`."""
@@ -14,7 +16,7 @@ def add_parser(subparsers) -> None:
         description="Writes the model as BASE/1, or the next number. The files are read again by a fresh "
         "process and compared with the model; only then does the version appear.",
     )
-    parser.add_argument("--model", metavar="DIR", help="a model directory")
+    add_model(parser)
     parser.add_argument(
         "--out",
         metavar="BASE",

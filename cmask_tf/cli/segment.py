@@ -10,13 +10,16 @@ import json
 import sys
 from pathlib import Path
 
+from cmask_tf.cli.model_option import add_model
+
 
 def add_parser(subparsers) -> None:
     """Adds `cmask segment`."""
     parser = subparsers.add_parser(
         "segment",
         help="segment concepts in photos",
-        description="For photo a.jpg and concept 'red hat' writes a.red-hat.png (0/255) and a.overlay.png.",
+        description="For photo a.jpg and concept 'red hat' writes a.red-hat.png (0/255) and a.overlay.png: "
+        "a panel for each concept that was asked for, else one picture of all that were found.",
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", type=Path, help="a photo")
     parser.add_argument(
@@ -25,7 +28,7 @@ def add_parser(subparsers) -> None:
         metavar="NAME",
         help="a concept; again for more (default: every concept found present)",
     )
-    parser.add_argument("--model", metavar="DIR", help="a model directory")
+    add_model(parser)
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("."), help="default: here")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
 
@@ -68,7 +71,7 @@ def _segment(segmenter, path: Path, concepts: list[str] | None, out: Path) -> li
     features = segmenter.encode(image)
     found = segmenter.iterate(concepts or segmenter.present(features), features)
     masks = ((name, probability >= 0.5, score, present) for name, probability, score, present in found)
-    return outputs.write(path, image, masks, out)
+    return outputs.write(path, image, masks, out, together=not concepts)
 
 
 def _progress(images: list[Path]):

@@ -60,7 +60,7 @@ def _add_masks(sources: argparse._SubParsersAction) -> None:
     )
     one.add_argument("--boxes", type=Path, required=True, metavar="FILE", help="COCO JSON with bbox")
     one.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of its photos")
-    one.add_argument("--model", type=Path, metavar="DIR", help="model directory (optional)")
+    one.add_argument("--model", metavar="DIR|PRESET", help="a trained model (default: none)")
     one.add_argument("--out", type=Path, required=True, metavar="FILE", help="COCO JSON of masks to write")
     one = sources.add_parser(
         "review",
@@ -139,10 +139,11 @@ def _pseudo_masks(args: argparse.Namespace) -> None:
     if args.model:
         from cmask_tf import model_directory
 
-        model_directory.check(args.model)
+        directory = model_directory.locate(args.model)
+        model_directory.check(directory)
         from cmask_tf.segmenter import ConceptSegmenter
 
-        attention = seeds_of(ConceptSegmenter.load(args.model))
+        attention = seeds_of(ConceptSegmenter.load(directory))
     made, kept = make_pseudo_masks(args.boxes, args.images, args.out, attention)
     print(f"{args.out}: {made} masks made from boxes, {kept} kept as they were drawn")
 

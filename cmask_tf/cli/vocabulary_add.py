@@ -14,7 +14,7 @@ def add_parser(actions) -> None:
         "as words outside its training; what it knew stays as it was.",
     )
     add = parser.add_argument
-    add("directory", metavar="DIR", help="a vocabulary directory, or a model directory")
+    add("directory", metavar="DIR|PRESET", help="a vocabulary or model directory, or a trained preset")
     add("--out", metavar="DIR", required=True, help="the directory of the same sort to write")
     way = parser.add_mutually_exclusive_group(required=True)
     way.add_argument(
@@ -41,7 +41,7 @@ def run(args) -> None:
     from cmask_tf.errors import UserError
     from cmask_tf.vocabulary import artefact, new_words
 
-    source, out = Path(args.directory), Path(args.out)
+    source, out = _source(args.directory), Path(args.out)
     is_model = (source / "config.json").is_file()
     (model_directory if is_model else artefact).check_target(out)
     if not args.word and not args.vectors:
@@ -58,6 +58,14 @@ def run(args) -> None:
     else:
         grown.save(out)
     _report(out, old, grown, names)
+
+
+def _source(given: str) -> Path:
+    """A directory of either sort, else the preset of that name."""
+    from cmask_tf import presets
+
+    directory = Path(given)
+    return presets.locate(given) if given in presets.names() and not directory.is_dir() else directory
 
 
 def _from_tags(files, vocabulary, names):

@@ -12,7 +12,7 @@ import keras
 from keras import layers
 
 from cmask_tf.models.dense import conv_bn_relu
-from cmask_tf.models.normalization import batch_norm
+from cmask_tf.models.normalization import batch_norm, before_norm
 from cmask_tf.models.scaling import round_channels
 
 _RATES = (6, 12, 18)  # of the dilated convolutions on the paper's maps of 33 x 33 cells
@@ -54,7 +54,7 @@ def _pyramid(x, channels: int):
     parts = [conv_bn_relu(x, channels, 1, "pyramid1")]
     for number, paper_rate in enumerate(_RATES, 2):
         name, rate = f"pyramid{number}", max(1, round(paper_rate * x.shape[1] / _CELLS))
-        conv = layers.Conv2D(channels, 3, padding="same", dilation_rate=rate, use_bias=False, name=name)(x)
+        conv = layers.Conv2D(channels, 3, padding="same", dilation_rate=rate, name=name, **before_norm())(x)
         parts.append(layers.ReLU(name=f"{name}_relu")(batch_norm(f"{name}_bn")(conv)))
     mean = layers.GlobalAveragePooling2D(keepdims=True, name="photo_mean")(x)
     mean = conv_bn_relu(mean, channels, 1, "pyramid5")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import keras
 
-from cmask_tf.models.normalization import batch_norm
+from cmask_tf.models.normalization import batch_norm, before_norm
 
 
 def conv_bn_relu(x, channels: int, kernel: int, name: str, strides: int = 1):
@@ -19,7 +19,7 @@ def conv_bn_relu(x, channels: int, kernel: int, name: str, strides: int = 1):
     Returns:
         [B, ceil(h / strides), ceil(w / strides), channels].
     """
-    conv = keras.layers.Conv2D(channels, kernel, strides, padding="same", use_bias=False, name=name)
+    conv = keras.layers.Conv2D(channels, kernel, strides, padding="same", name=name, **before_norm())
     return keras.layers.ReLU(name=f"{name}_relu")(batch_norm(f"{name}_bn")(conv(x)))
 
 

@@ -17,7 +17,7 @@ from keras import layers
 
 from cmask_tf.config import Backbone
 from cmask_tf.errors import UserError
-from cmask_tf.models.normalization import batch_norm
+from cmask_tf.models.normalization import batch_norm, before_norm
 from cmask_tf.models.scaling import Step, dilated_tail, round_channels, scale_blocks
 
 STEM = ("conv_stem", "stem_bn")  # the layers with weights before the first stage
@@ -46,7 +46,7 @@ def features(image: keras.KerasTensor, config: Backbone) -> dict[str, keras.Kera
     """
     width, depth = _SIZES[config.name]
     x = layers.Rescaling(1 / 128, -127 / 128, name="normalize", dtype="float32")(image)
-    stem = layers.Conv2D(round_channels(32, config.width), 3, 2, "same", use_bias=False, name="conv_stem")
+    stem = layers.Conv2D(round_channels(32, config.width), 3, 2, "same", name="conv_stem", **before_norm())
     x = _bn_relu6(stem(x), "stem_bn")
     maps, index = {}, 0
     steps = dilated_tail([2, *(stage[1] for stage in _STAGES)], config.output_stride)[1:]
@@ -60,7 +60,7 @@ def features(image: keras.KerasTensor, config: Backbone) -> dict[str, keras.Kera
             index += 1
         if level:
             maps[level] = x
-    head = layers.Conv2D(round_channels(1280, config.width), 1, use_bias=False, name="conv_head")
+    head = layers.Conv2D(round_channels(1280, config.width), 1, name="conv_head", **before_norm())
     maps["c5"] = _bn_relu6(head(x), "head_bn")
     return maps
 
@@ -127,13 +127,12 @@ def _block(x, name: str, kernel: int, step: Step, expansion: int, channels: int,
     """Inverted bottleneck: 1x1 expansion, depthwise convolution, linear projection, a shortcut if it fits."""
     shortcut, inside = x, x.shape[-1] * expansion
     if expansion != 1:
-        x = layers.Conv2D(inside, 1, use_bias=False, name=f"{name}_expand_conv")(x)
+        x = layers.Conv2D(inside, 1, name=f"{name}_expand_conv", **before_norm())(x)
         x = _bn_relu6(x, f"{name}_expand_bn")
-    x = layers.DepthwiseConv2D(
-        kernel, step.stride, "same", dilation_rate=step.rate, use_bias=False, name=f"{name}_depthwise_conv"
-    )(x)
+    settings = {"dilation_rate": step.rate, **before_norm("depthwise")}
+    x = layers.DepthwiseConv2D(kernel, step.stride, "same", name=f"{name}_depthwise_conv", **settings)(x)
     x = _bn_relu6(x, f"{name}_depthwise_bn")
-    x = layers.Conv2D(channels, 1, use_bias=False, name=f"{name}_project_conv")(x)
+    x = layers.Conv2D(channels, 1, name=f"{name}_project_conv", **before_norm())(x)
     x = batch_norm(f"{name}_project_bn")(x)
     if same_grid and shortcut.shape[-1] == channels:
         x = layers.Add(name=f"{name}_add")([shortcut, x])

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from cmask_tf import config
-from cmask_tf.models.normalization import batch_norm
+from cmask_tf.models.normalization import batch_norm, before_norm
 
 
 def build_head(in_channels: int, embedding: config.Embedding, dim: int) -> keras.Model:
@@ -31,7 +31,7 @@ def build_head(in_channels: int, embedding: config.Embedding, dim: int) -> keras
     widths = (*embedding.hidden, dim)
     for number, width in enumerate(widths, start=1):
         activation = "relu" if number < len(widths) else embedding.output_activation
-        x = keras.layers.Conv2D(width, 1, use_bias=False, name=f"fc{number}")(x)
+        x = keras.layers.Conv2D(width, 1, name=f"fc{number}", **before_norm())(x)
         dtype = "float32" if number == len(widths) else None  # cosines of what comes out are taken
         x = batch_norm(f"fc{number}_bn", dtype=dtype)(x)
         x = keras.layers.Activation(activation, name=f"fc{number}_{activation}", dtype=dtype)(x)

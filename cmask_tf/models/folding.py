@@ -7,7 +7,7 @@ float32 rounding, holds half as many tensors, and leaves nothing to train.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -23,7 +23,10 @@ def folded(network: keras.Model) -> keras.Model:
 
     Returns:
         A network of the same name, inputs, outputs and precisions, not trainable, with weights of its own.
+        One that is so already, because it was built `for_inference`, comes back itself.
     """
+    if not network.trainable and not _to_fold(network):
+        return network
     pairs = _pairs(network)
     norms = {norm.name for norm in pairs.values()}
 
@@ -45,10 +48,16 @@ def folded(network: keras.Model) -> keras.Model:
     copy.trainable = False
     for layer in network.layers:
         if layer.name in pairs:
-            copy.get_layer(layer.name).set_weights(_merged(layer, pairs[layer.name]))
+            copy.get_layer(layer.name).set_weights(_with_norm(layer, pairs[layer.name]))
         elif layer.weights and layer.name not in norms and not isinstance(layer, keras.Model):
             copy.get_layer(layer.name).set_weights(layer.get_weights())
     return copy
+
+
+def _to_fold(network: keras.Model) -> bool:
+    """Whether a batch normalization could go, here or in a network inside."""
+    inside = (layer for layer in network.layers if isinstance(layer, keras.Model))
+    return bool(_pairs(network)) or any(map(_to_fold, inside))
 
 
 def _pairs(network: keras.Model) -> Mapping[str, keras.layers.BatchNormalization]:
@@ -70,17 +79,37 @@ def _pairs(network: keras.Model) -> Mapping[str, keras.layers.BatchNormalization
     return pairs
 
 
-def _merged(layer: keras.Layer, norm: keras.layers.BatchNormalization) -> list[np.ndarray]:
-    """The weights of the convolution with its batch normalization in them, the bias last."""
-    mean, variance = np.asarray(norm.moving_mean, np.float64), np.asarray(norm.moving_variance, np.float64)
-    factor = 1 / np.sqrt(variance + norm.epsilon)
-    if norm.scale:
-        factor = factor * np.asarray(norm.gamma)
+def _with_norm(layer: keras.Layer, norm: keras.layers.BatchNormalization) -> list[np.ndarray]:
     kernels = layer.get_weights()
-    bias = kernels.pop() if layer.use_bias else 0.0
-    # The kernel that makes the channels, which are its last axis; of a depthwise one the last two.
+    bias = kernels.pop() if layer.use_bias else None
+    names = [name for name, there in (("gamma", norm.scale), ("beta", norm.center)) if there]
+    vectors = {name: np.asarray(getattr(norm, name)) for name in (*names, "moving_mean", "moving_variance")}
+    return merged(layer, kernels, bias, vectors, norm.epsilon)
+
+
+def merged(
+    layer: keras.Layer,
+    kernels: Sequence[np.ndarray],
+    bias: np.ndarray | None,
+    norm: Mapping[str, np.ndarray],
+    epsilon: float,
+) -> list[np.ndarray]:
+    """The weights of a convolution that has taken over the batch normalization behind it.
+
+    Args:
+        layer: what sort of convolution it is.
+        kernels: as Keras holds them, the one that makes the channels last.
+        bias: [C], of the convolution itself.
+        norm: "moving_mean" and "moving_variance" [C], and "gamma" and "beta" if it has them.
+        epsilon: added to the variance.
+
+    Returns:
+        The kernels and a bias, float32.
+    """
+    factor = 1 / np.sqrt(norm["moving_variance"].astype(np.float64) + epsilon) * norm.get("gamma", 1.0)
+    # The channels are the last axis of a kernel; of a depthwise one, its last two.
     last = kernels[-1].astype(np.float64)
     shape = last.shape[2:] if isinstance(layer, keras.layers.DepthwiseConv2D) else last.shape[3:]
-    kernels[-1] = (last * factor.reshape(shape)).astype(np.float32)
-    shift = np.asarray(norm.beta) if norm.center else 0.0
-    return [*kernels, ((bias - mean) * factor + shift).astype(np.float32)]
+    shift = ((0.0 if bias is None else bias) - norm["moving_mean"].astype(np.float64)) * factor
+    together = [*kernels[:-1], last * factor.reshape(shape), shift + norm.get("beta", 0.0)]
+    return [value.astype(np.float32) for value in together]

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import keras
 from keras import layers, ops
 
-from cmask_tf.models.normalization import batch_norm
+from cmask_tf.models.normalization import batch_norm, before_norm
 from cmask_tf.models.scaling import Step, dilated_tail
 
 
@@ -66,9 +66,8 @@ def build_inception_v2(
 
     inputs = keras.Input((None, None, input_channels), name="image_and_attention")
     multiplier = min(depth(64) // input_channels, 8)
-    x = layers.SeparableConv2D(
-        depth(64), 7, 2, "same", depth_multiplier=multiplier, use_bias=False, name="Conv2d_1a_7x7"
-    )(inputs)
+    settings = {"depth_multiplier": multiplier, **before_norm("depthwise", "pointwise")}
+    x = layers.SeparableConv2D(depth(64), 7, 2, "same", name="Conv2d_1a_7x7", **settings)(inputs)
     x = _bn_relu(x, "Conv2d_1a_7x7")
     x = layers.MaxPooling2D(3, 2, "same", name="MaxPool_2a_3x3")(x)
     x = _conv(x, depth(64), 1, "Conv2d_2b_1x1")
@@ -102,7 +101,7 @@ def _mixed(x, module: _Module, step: Step, depth):
 
 def _conv(x, channels: int, kernel: int, name: str, stride: int = 1, rate: int = 1):
     rate = 1 if kernel == 1 else rate
-    conv = layers.Conv2D(channels, kernel, stride, "same", dilation_rate=rate, use_bias=False, name=name)
+    conv = layers.Conv2D(channels, kernel, stride, "same", dilation_rate=rate, name=name, **before_norm())
     return _bn_relu(conv(x), name)
 
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 import h5py
 import keras
+import numpy as np
 
 from cmask_tf.errors import UserError
+from cmask_tf.models.folding import merged
 
 _CLASSIFIERS = {"predictions", "probs"}  # of keras.applications
 
@@ -48,23 +51,42 @@ def load(model: keras.Model, path: str | Path) -> None:
         with h5py.File(path) as file:
             stored, found = _stored(file), []
             for layer in _leaves(model):
-                tensors = stored.pop(layer.name, [])
-                for index, weight in enumerate(layer.weights):
-                    given = tensors[index] if index < len(tensors) else None
-                    if given is None or given.shape != tuple(weight.shape):
-                        said = "is missing" if given is None else f"has shape {given.shape}"
-                        name = f"{layer.name}/{weight.name}"
-                        raise UserError(
-                            f"{path}: not the weights of this {model.name}: {name} {said}; "
-                            f"expected {tuple(weight.shape)}"
-                        )
-                    found.append((weight, given[()]))
+                found += zip(layer.weights, _values(layer, stored), strict=True)
+    except _Misfit as error:
+        raise UserError(f"{path}: not the weights of this {model.name}: {error}") from None
     except OSError as error:
         raise UserError(f"{path}: expected an HDF5 file of Keras weights ({error})") from None
     if odd := sorted(set(stored) - _CLASSIFIERS):
         raise UserError(f"{path}: not the weights of this {model.name}, which has no layer {odd[0]}")
     for weight, value in found:
         weight.assign(value)
+
+
+class _Misfit(Exception):
+    """The first tensor that is missing, or of another shape."""
+
+
+def _values(layer: keras.Layer, stored: dict[str, list[h5py.Dataset]]) -> list[np.ndarray]:
+    """What a layer's weights become; takes it, and the normalization that it merges, out of `stored`."""
+    given = stored.pop(layer.name, [])
+    wanted = [(weight.name, tuple(weight.shape)) for weight in layer.weights]
+    norm = getattr(layer, "merged_norm", None)
+    if norm is None:
+        return _fitting(layer.name, wanted, given)
+    own = _fitting(layer.name, wanted if len(given) == len(wanted) else wanted[:-1], given)
+    channels = wanted[-1][1]
+    vectors = _fitting(norm.name, [(name, channels) for name in norm.weights], stored.pop(norm.name, []))
+    bias = own.pop() if len(own) == len(wanted) else None
+    return merged(layer, own, bias, dict(zip(norm.weights, vectors, strict=True)), norm.epsilon)
+
+
+def _fitting(layer: str, wanted: list[tuple[str, tuple]], given: list[h5py.Dataset]) -> list[np.ndarray]:
+    """The tensors of a layer, when they have the names and shapes that are wanted."""
+    for (name, shape), tensor in zip_longest(wanted, given[: len(wanted)]):
+        if tensor is None or tensor.shape != shape:
+            said = "is missing" if tensor is None else f"has shape {tensor.shape}"
+            raise _Misfit(f"{layer}/{name} {said}; expected {shape}")
+    return [tensor[()] for tensor in given[: len(wanted)]]
 
 
 def checksum(path: str | Path) -> str:

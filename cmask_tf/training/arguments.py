@@ -41,11 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser, stage: str) -> None:
                             help="the networks and schedules (default: lite)")  # fmt: skip
     else:
         before = "embedding" if stage == "refine" else "refine"
-        parser.add_argument("--from", dest="start", type=Path, required=True, metavar="DIR",
-                            help=f"the --out of train_{before}.py")  # fmt: skip
+        parser.add_argument("--from", dest="start", required=True, metavar="DIR|PRESET",
+                            help=f"the --out of train_{before}.py, or a trained model")  # fmt: skip
         parser.add_argument("--config", metavar=f"{presets}|FILE",
                             help="default: the config of the stage before")  # fmt: skip
-    parser.add_argument("--start-from", type=Path, metavar="DIR",
+    parser.add_argument("--start-from", metavar="DIR|PRESET",
                         help="a model directory of the same config: its "
                         f"{' and '.join(PARTS[stage])} instead of fresh ones")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR",
@@ -62,6 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser, stage: str) -> None:
 
 def run(stage: str, args: argparse.Namespace) -> None:
     """Trains one stage as `add_arguments` understood it."""
+    from cmask_tf import model_directory
+
+    for name in ("start", "start_from"):
+        if (given := getattr(args, name, None)) is not None:
+            setattr(args, name, model_directory.locate(given))
     source = args.config
     if source is None:
         source = str(args.start / "config.json")
@@ -103,9 +108,6 @@ def _check_inputs(stage: str, args: argparse.Namespace, config: configs.Config) 
 
 def _check_start_from(stage: str, directory: Path) -> None:
     """Whether the networks to start from are there; they fit if their tensors do."""
-    from cmask_tf import model_directory
-
-    model_directory.locate(directory)
     for part in PARTS[stage]:
         if not (directory / f"{part}.weights.h5").is_file():
             raise UserError(f"{directory / part}.weights.h5: no such file; expected a network to start from")

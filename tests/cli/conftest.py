@@ -6,6 +6,9 @@ import pytest
 from PIL import Image
 from segmenter_fixture import photo, smallest_model
 
+from cmask_tf import presets
+from cmask_tf.presets.packing import pack
+
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory) -> Path:
@@ -19,3 +22,24 @@ def jpeg(tmp_path) -> Path:
     path.parent.mkdir()
     Image.fromarray(photo()).save(path, quality=95)
     return path
+
+
+@pytest.fixture
+def no_presets(tmp_path, monkeypatch):
+    """A package that carries no preset."""
+    monkeypatch.setattr(presets, "FOLDER", tmp_path / "no-presets")
+
+
+@pytest.fixture(scope="session")
+def packed(model, tmp_path_factory) -> Path:
+    """A folder of presets with one, `street`."""
+    folder = tmp_path_factory.mktemp("presets")
+    pack(model, folder / "street")
+    return folder
+
+
+@pytest.fixture
+def street(packed, monkeypatch) -> Path:
+    """The preset of a package that carries `street`."""
+    monkeypatch.setattr(presets, "FOLDER", packed)
+    return packed / "street"

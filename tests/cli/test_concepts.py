@@ -37,10 +37,12 @@ def test_nearest_prints_both_kinds_of_neighbours(model, capsys):
     assert text.index(found["pmi"][0]["name"]) < text.index("second order")
 
 
-def test_an_unknown_word_and_a_missing_model_are_one_line(model, tmp_path, capsys):
+def test_an_unknown_word_and_a_missing_model_are_one_line(model, no_presets, tmp_path, capsys):
     assert main(["concepts", "--model", str(model), "--nearest", "drss"]) == 2
     assert "dress" in capsys.readouterr().err
     assert main(["concepts", "--model", str(tmp_path / "none")]) == 2
-    assert capsys.readouterr().err == f"cmask: error: {tmp_path / 'none'}: no such model directory\n"
+    assert capsys.readouterr().err == (
+        f"cmask: error: {tmp_path / 'none'}: no such model directory; this package carries no preset\n"
+    )
     assert main(["concepts"]) == 2
     assert "give --model DIR" in capsys.readouterr().err

@@ -80,10 +80,20 @@ def test_wrong_input_is_one_line_and_writes_nothing(model, world, tmp_path, caps
         assert not out.exists()
 
 
-@pytest.mark.parametrize("systems", [(), ("--model", "a", "--floor", "whole-image")])
-def test_exactly_one_system_is_scored(systems, world, tmp_path, capsys):
+@pytest.mark.parametrize("named", [(), ("--model", "street")], ids=["default", "by name"])
+def test_the_preset_is_scored_when_nothing_else_is_named(named, model, street, world, tmp_path, monkeypatch):
+    ready, given = smallest_segmenter(model), []
+    monkeypatch.setattr(
+        segmenter.ConceptSegmenter, "load", classmethod(lambda cls, path: given.append(path) or ready)
+    )
+    assert main(scored(world, tmp_path / "out", *named)) == 0
+    assert given == [street]
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["system"] == "street"
+
+
+def test_one_system_is_scored_at_a_time(world, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
-        main(scored(world, tmp_path / "out", *systems))
+        main(scored(world, tmp_path / "out", "--model", "a", "--floor", "whole-image"))
     assert stopped.value.code == 2
     error = capsys.readouterr().err
     assert "--floor" in error and error.count("\n") == 1

@@ -108,8 +108,9 @@ def test_a_turned_photos_mask_is_as_a_person_sees_it(loaded, model, tmp_path):
         assert mask.size == (40, 60)
 
 
-def test_the_model_must_be_named(jpeg, capsys):
-    assert "give --model DIR" in failure(capsys, "segment", jpeg, "--concept", "dress")
+def test_without_a_preset_the_model_must_be_named(no_presets, jpeg, capsys):
+    error = failure(capsys, "segment", jpeg, "--concept", "dress")
+    assert error.endswith("no model: give --model DIR; this package carries no preset")
 
 
 @pytest.mark.parametrize("content", ["text", "truncated"])

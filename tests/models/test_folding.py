@@ -2,17 +2,22 @@
 
 import dataclasses
 
+import h5py
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from cmask_tf import config
+from cmask_tf.errors import UserError
+from cmask_tf.models import weights
 from cmask_tf.models.backbone import build_backbone
 from cmask_tf.models.embedding import build_head
 from cmask_tf.models.folding import folded
+from cmask_tf.models.normalization import for_inference
 from cmask_tf.models.precision import precision
 from cmask_tf.models.segmentation import build_segmentation
+from cmask_tf.models.verification import build_verification
 
 NET = config.Backbone(name="efficientnet_lite0", width=0.125, depth=0.2, output_stride=8)
 PHOTOS = np.random.default_rng(0).uniform(0, 255, (2, 48, 48, 3)).astype(np.float32)
@@ -119,3 +124,56 @@ def test_a_network_in_mixed_precision_stays_in_it():
     assert copy.output.dtype == "float32"
     given = PHOTOS[..., :1] / 255 * np.linspace(-1, 1, 5, dtype=np.float32)
     assert_equal_answers(head, copy, given, atol=0.05)
+
+
+SMALL = dataclasses.replace(config.tiny("paper").segmentation, size=48)
+NETWORKS = {
+    "efficientnet": lambda: build_backbone(NET),
+    "resnet": lambda: build_backbone(dataclasses.replace(NET, name="resnet50")),
+    "head": lambda: build_head(5, config.Embedding(hidden=(12, 12)), 6),
+    "verification": lambda: build_verification(5, 8, 6),
+    "paper": lambda: build_segmentation(SMALL)[1],
+    "lite": lambda: build_segmentation(dataclasses.replace(SMALL, design="lite", encoder=NET))[0],
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_that_was_built_for_inference_reads_the_same_files(name, tmp_path):
+    network = shaken(NETWORKS[name]())
+    network.save_weights(tmp_path / "a.weights.h5")
+    with for_inference():
+        light = NETWORKS[name]()
+    weights.load(light, tmp_path / "a.weights.h5")
+    expected = folded(network)
+    assert norms(light) == norms(expected)
+    assert {w.path for w in light.weights} == {w.path for w in expected.weights}
+    for one, other in zip(expected.get_weights(), light.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+    light.trainable = False
+    assert folded(light) is light
+
+
+def test_only_networks_that_are_built_within_are_for_inference():
+    with for_inference():
+        assert not norms(NETWORKS["head"]())
+    assert norms(NETWORKS["head"]())
+
+
+def test_a_normalization_that_the_file_lacks_is_named(tmp_path):
+    NETWORKS["head"]().save_weights(tmp_path / "a.weights.h5")
+    with h5py.File(tmp_path / "a.weights.h5", "r+") as file:
+        [found] = [g for g in groups(file) if g.attrs.get("name") == "fc2_bn"]
+        del found["3"]
+    with for_inference():
+        head = NETWORKS["head"]()
+    before = head.get_weights()
+    with pytest.raises(UserError, match=r"fc2_bn/moving_variance is missing; expected \(12,\)$"):
+        weights.load(head, tmp_path / "a.weights.h5")
+    for one, other in zip(before, head.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def groups(file: h5py.File) -> list[h5py.Group]:
+    found = []
+    file.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Group) else None)
+    return found
