@@ -214,11 +214,15 @@ def copies(config: configs.Config, parts: Mapping[str, keras.Model]) -> dict[str
         parts: by name, "embedding" and "refinement" among them.
 
     Returns:
-        Keras models by name.
+        Keras models by name; for inference alone if the parts are.
     """
+    from cmask_tf.models.normalization import for_inference, is_for_inference
+
     dim, trained = parts["embedding"].output.shape[-1], parts["refinement"].output.shape[-1]
-    anew = build_parts(_random(config), dim, trained, tuple(parts))
+    with for_inference() if any(map(is_for_inference, parts.values())) else nullcontext():
+        anew = build_parts(_random(config), dim, trained, tuple(parts))
     for name, part in parts.items():
+        anew[name].trainable = part.trainable
         anew[name].set_weights(part.get_weights())
     return anew
 

@@ -49,6 +49,18 @@ def test_everything_comes_back(model):
             np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
+@pytest.mark.parametrize("inference", [False, True])
+def test_copies_are_the_same_networks_in_the_precision_of_here_and_now(inference, model):
+    parts = model_directory.load_parts(model, inference=inference)
+    with precision("mixed_bfloat16"):
+        copies = model_directory.copies(smallest_config(), parts)
+    assert copies["backbone"].compute_dtype == "bfloat16"
+    for name, part in parts.items():
+        assert copies[name].trainable is not inference
+        for one, other in zip(part.get_weights(), copies[name].get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_a_model_trained_in_half_precision_is_served_in_float32(model, tmp_path):
     half = dataclasses.replace(smallest_config(), precision="mixed_float16")
     with precision(half.precision):

@@ -43,6 +43,14 @@ def for_inference() -> Iterator[None]:
         _inference.reset(token)
 
 
+def is_for_inference(network: keras.Model) -> bool:
+    """Whether a network, or one inside it, was built `for_inference` and has taken over a normalization."""
+    return any(
+        is_for_inference(layer) if isinstance(layer, keras.Model) else hasattr(layer, "merged_norm")
+        for layer in network.layers
+    )
+
+
 def before_norm(*kernels: str) -> dict:
     """Settings of a convolution that `batch_norm` follows.
 
