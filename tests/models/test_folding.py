@@ -133,7 +133,7 @@ NETWORKS = {
     "head": lambda: build_head(5, config.Embedding(hidden=(12, 12)), 6),
     "verification": lambda: build_verification(5, 8, 6),
     "paper": lambda: build_segmentation(SMALL)[1],
-    "lite": lambda: build_segmentation(dataclasses.replace(SMALL, design="lite", encoder=NET))[0],
+    "lite": lambda: build_segmentation(dataclasses.replace(SMALL, design="lite"), build_backbone(NET))[0],
 }
 
 
