@@ -73,8 +73,8 @@ def measure(sizes, photo: str | None, counts: tuple[int, ...], rounds: int, chun
             parameters = model.resolve(words[first : min(first + chunk, count)])
             rows = np.zeros(len(parameters["theta"]), np.int32)
             masks, scores, _ = model.decode(features, parameters, rows)
-            for small in masks:
-                geometry.resize_maps(small[..., None], *image.shape[1:3]).numpy()
+            for small in masks.numpy():
+                geometry.draw_map(small, np.empty(image.shape[1:3], np.float32))
             scores.numpy()
         return time.perf_counter() - start
 

@@ -31,12 +31,15 @@ class Literal(tf.Module):
         self.verifier = parts.get("verification", parts["embedding"])
         self.slope = table.slope
         self.words = tf.Variable(tf.nn.l2_normalize(table.vectors, -1), trainable=False)  # [V, D]
+        self.trained = self.words  # [V, D], without a copy where the vocabulary holds no more than those
+        if len(table.trained) < len(table.vectors):
+            self.trained = tf.Variable(tf.gather(self.words, table.trained), trainable=False)
         for name in ("column", "neighbour", "path", "theta", "threshold", "candidates"):
             setattr(self, name, tf.Variable(getattr(table, name), trainable=False))
         self.outside = table.outside_theta, table.outside_threshold
 
     def attend(self, squares: dict[str, tf.Tensor], word_vectors: tf.Tensor) -> tuple:
-        """Attention maps [K, h, w] at each scale, then what verification needs: c5, vectors, thresholds."""
+        """Attention maps [K, h, w] at each scale, the backbone's maps at the first, vectors, thresholds."""
         given = tf.nn.l2_normalize(word_vectors, -1)
         cosines = tf.matmul(given, self.words, transpose_b=True)
         best = tf.argmax(cosines, axis=1, output_type=tf.int32)
@@ -52,7 +55,7 @@ class Literal(tf.Module):
             features = self.parts["backbone"](squares[str(size)], training=False)
             first = first or features
             e = tf.nn.l2_normalize(self.parts["embedding"](features["c5"], training=False), -1)
-            coarse = tf.tensordot(e, self.words, ((3,), (1,)))  # [1, h, w, V]
+            coarse = tf.tensordot(e, self.trained, ((3,), (1,)))  # [1, h, w, V]
             refined = tf.sigmoid(self.parts["refinement"](coarse, training=False))  # [1, h, w, V]
             of_q, of_p = (tf.gather(refined[0], tf.maximum(i, 0), axis=2) for i in (q, p))
             own = tf.tensordot(e[0], vector, ((2,), (1,)))

@@ -24,6 +24,7 @@ from cmask_tf import config, geometry
 from cmask_tf.models import attention, mixing, refinement, segmentation, verification
 from cmask_tf.models.folding import folded
 from cmask_tf.models.levels import split
+from cmask_tf.models.pairing import asked, select, shared
 from cmask_tf.models.recognition import DIMENSIONS, SAME_WORD, recognise
 
 # The segmentation encoder's maps among the features.
@@ -293,11 +294,11 @@ class ConceptMaskModel(tf.Module):
         maps, coarse = [], []
         images, places = tf.unique(rows)
         for number in range(1, len(self.sizes) + 1):
-            hidden = _asked(features[f"hidden_{number}"], images)
-            q = _select(hidden, parameters["q_weights"], places) + parameters["q_bias"][:, None, None]
-            p = _select(hidden, parameters["p_weights"], places) + parameters["p_bias"][:, None, None]
-            embedding = _asked(features[f"embedding_{number}"], images)
-            coarse.append(_select(embedding, parameters["vector"], places))
+            hidden = asked(features[f"hidden_{number}"], images)
+            q = select(hidden, parameters["q_weights"], places) + parameters["q_bias"][:, None, None]
+            p = select(hidden, parameters["p_weights"], places) + parameters["p_bias"][:, None, None]
+            embedding = asked(features[f"embedding_{number}"], images)
+            coarse.append(select(embedding, parameters["vector"], places))
             path, theta = parameters["path"], parameters["theta"]
             maps.append(mixing.mix(path, theta, tf.sigmoid(q), tf.sigmoid(p), coarse[-1]))
         return maps, coarse
@@ -321,7 +322,7 @@ class ConceptMaskModel(tf.Module):
         inputs = {k.removeprefix(_MAP): v for k, v in features.items() if k.startswith(_MAP)}
         if self.strides:
             # Only ever added to: one photo's maps meet those of many concepts as they are.
-            inputs = _shared(inputs, rows)
+            inputs = shared(inputs, rows)
             stretched = [geometry.min_max(m, (1, 2)) for m in maps]
             strides = sorted({*self.strides.values()})
             levels = dict(zip(strides, geometry.level_maps(stretched, self.size, strides), strict=True))
@@ -348,7 +349,7 @@ class ConceptMaskModel(tf.Module):
         rows: tf.Tensor,
     ) -> tf.Tensor:
         images, places = tf.unique(rows)
-        c5 = _asked(features["c5"], images)
+        c5 = asked(features["c5"], images)
         return verification.raw_score(self.verifier, c5, maps, parameters["vector"], places)
 
     def calibrate(self, raw: tf.Tensor, parameters: dict[str, tf.Tensor]) -> tf.Tensor:
@@ -367,31 +368,3 @@ def _traced_once(step, *signature):
 def _rows(table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
     """Rows [K, F] of a table, float32: no more of it is read."""
     return tf.cast(tf.gather(table, ids), tf.float32)
-
-
-def _asked(features: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
-    """The images that are asked about: [B, h, w, F], [U] -> [U, h, w, F]. A single one is not copied."""
-    return tf.cond(tf.shape(features)[0] == 1, lambda: features, lambda: tf.gather(features, images))
-
-
-def _shared(maps: dict[str, tf.Tensor], rows: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Maps [B, ...] of the photos of K concepts: [1, ...] where it is one photo, otherwise [K, ...]."""
-    images, _ = tf.unique(rows)
-    return tf.cond(
-        tf.size(images) == 1,
-        lambda: {name: _asked(value, images) for name, value in maps.items()},
-        lambda: {name: tf.gather(value, rows) for name, value in maps.items()},
-    )
-
-
-def _select(features: tf.Tensor, weights: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-    """features[places[k]] . weights[k]: [U, h, w, F], [K, F], [K] -> [K, h, w].
-
-    Every concept meets every image that is asked about, and the pairs wanted are picked. Callers that keep
-    the concepts of an image together ask about one or two images at a time, and then one matrix product
-    takes a tenth of the time of a copy of the image's features for each concept.
-    """
-    _, height, width, channels = features.shape
-    every = tf.matmul(weights, tf.reshape(features, [-1, channels]), transpose_b=True)
-    every = tf.reshape(every, [tf.shape(weights)[0], -1, height, width])
-    return tf.gather(every, places, axis=1, batch_dims=1)

@@ -247,12 +247,12 @@ def test_concepts_of_many_photos_in_any_order(model, vocabulary, features):
 
 
 def test_a_step_is_traced_once_whatever_it_is_given(model, vocabulary):
-    for photos in (PHOTOS[:1], PHOTOS):
+    for photos in (PHOTOS[:1], PHOTOS, PHOTOS[:, :30]):
         features = model.encode(photos)
         for count in (1, 2, 5):
             parameters = model.resolve(vocabulary.vectors[:count])
             model.decode(features, parameters, np.zeros(count, np.int32))
-    for step in (model.resolve, model.encode_squares, model.decode):
+    for step in (model.resolve, model._encode_bytes, model.encode_squares, model.decode):
         assert step.experimental_get_tracing_count() == 1
 
 

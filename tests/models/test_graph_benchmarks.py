@@ -117,7 +117,7 @@ def latency(tmp_path_factory):
 
 
 def test_the_latency_of_lite_part_by_part(latency):
-    assert latency["apart"] < 1e-4
+    assert latency["apart"]["float32"] < 1e-4 < latency["apart"]["bfloat16"]
     assert set(latency["whole"]) == {1, 3}
     counted = {name for name, part in latency["parts"].items() if "peak" in part}
     assert {"attention at 48 px", "attention at 80 px", "Stage 3's encoder at 48 px"} < counted
@@ -132,14 +132,20 @@ def test_the_latency_report_of_given_figures():
 
     found = {
         "parts": {"a network": {"ms": 20.0, "gflop": 3.0, "peak": 0.75}, "JPEG": {"ms": 1.5}},
-        "whole": {1: {"ms": 40.0, "literal ms": 80.0, "times faster": 2.0}},
-        "apart": 1e-6,
-        "further": {"ms": 2.0, "literal ms": 5.0},
+        "whole": {
+            1: {
+                "float32": {"ms": 40.0, "times": 2.0},
+                "bfloat16": {"ms": 32.0, "times": 2.5},
+                "literal": {"ms": 80.0, "times": 1.0},
+            }
+        },
+        "further": {"float32": 2.0, "bfloat16": 2.1, "literal": 5.0},
+        "apart": {"float32": 1e-6, "bfloat16": 0.1, "literal": 0.0},
         "product": 0.3,
         "targets": {"one concept": 32.5, "a further concept": 2.0},
     }
     text = lite_latency.report(found)
     assert "| a network | 20.00 | 3.00 | 0.75 |" in text
     assert "| JPEG | 1.50 |  |  |" in text
-    assert "| 1 | 40.0 | 80.0 | 2.00 |" in text
-    assert "costs 2.00 ms, in the literal form 5.00" in text
+    assert "| 1 | 40.0 | 32.0 | 80.0 | 2.00 | 2.50 |" in text
+    assert "| a further one | 2.00 | 2.10 | 5.00 |" in text
