@@ -328,8 +328,7 @@ def check_target(directory: Path) -> None:
     Raises:
         UserError: something else lies there, or a preset of the package.
     """
-    if presets.holds(directory):
-        raise UserError(f"{directory}: a preset of the package, which stays as it is; give another place")
+    presets.keep(directory)
     check_place(directory)
 
 

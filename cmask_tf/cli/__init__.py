@@ -11,7 +11,9 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from cmask_tf import presets
 from cmask_tf.errors import UserError
 
 COMMANDS = (
@@ -50,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     modules = {name: importlib.import_module(f"cmask_tf.cli.{name}") for name in COMMANDS}
     args = _parser(modules.values()).parse_args(argv)
     try:
+        if getattr(args, "out", None) is not None:
+            presets.keep(Path(args.out))
         modules[args.cmask_command].run(args)
         sys.stdout.flush()
     except UserError as error:

@@ -41,10 +41,14 @@ def there_are() -> str:
     return f"this package carries {', '.join(names()) or 'no preset'}"
 
 
-def holds(path: Path) -> bool:
-    """Whether a path is a preset of the package, or lies in one."""
-    path = path.resolve()
-    return any(path.is_relative_to((FOLDER / name).resolve()) for name in names())
+def keep(path: Path) -> None:
+    """Refuses to write where a preset of the package lies.
+
+    Raises:
+        UserError: the path is one, or lies in one.
+    """
+    if any(path.resolve().is_relative_to((FOLDER / name).resolve()) for name in names()):
+        raise UserError(f"{path}: a preset of the package, which stays as it is; give another place")
 
 
 def write_sums(directory: Path) -> None:

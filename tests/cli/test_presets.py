@@ -6,7 +6,7 @@ import shutil
 import pytest
 from segmenter_fixture import WORDS, smallest_segmenter
 
-from cmask_tf import cli, segmenter
+from cmask_tf import cli, model_directory, segmenter
 from cmask_tf.segmenter import ConceptSegmenter
 
 
@@ -21,11 +21,11 @@ def fails(capsys, *arguments) -> str:
 @pytest.fixture
 def loaded(model, monkeypatch) -> list:
     """What was given to `ConceptSegmenter.load`, which loads nothing."""
-    given = []
+    ready, given = smallest_segmenter(model), []
 
     def load(cls, path=None):
         given.append(path)
-        return smallest_segmenter(model)
+        return ready
 
     monkeypatch.setattr(segmenter.ConceptSegmenter, "load", classmethod(load))
     return given
@@ -74,6 +74,24 @@ def test_words_are_added_to_a_copy_of_the_preset(street, tmp_path, capsys):
     before = sorted(path.read_bytes() for path in street.rglob("*") if path.is_file())
     assert "street: a preset of the package, which stays as it is" in fails(capsys, *add, street)
     assert sorted(path.read_bytes() for path in street.rglob("*") if path.is_file()) == before
+
+
+@pytest.mark.parametrize("below", ["", "1"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "segment a.jpg",
+        "export",
+        "evaluate --images a --masks b",
+        "vocabulary build a.jsonl --dim 3",
+        "train refine --data a --from street",
+        "data world --scenes 2",
+    ],
+)
+def test_no_command_writes_into_the_preset(command, below, street, capsys):
+    error = fails(capsys, *command.split(), "--out", street / below)
+    assert error.startswith(f"cmask: error: {street / below}: a preset of the package, which stays as it is")
+    model_directory.check(street)
 
 
 def test_a_directory_of_the_same_name_comes_first(street, model, tmp_path, monkeypatch, capsys):
