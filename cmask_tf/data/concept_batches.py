@@ -68,28 +68,33 @@ def concept_batches(
             "noise": tf.reshape(photo.noise(noise, 2 * count), [count, 2, *augment.GRID]),
         }
 
-    def enlarge(batch: Example) -> Example:
-        """Attention of a whole batch at a time: cut to what is seen, in training noisy."""
-        labels, count = batch.pop("labels")[..., tf.newaxis], tf.shape(batch["concepts"])[1]
-        window, grids = tf.repeat(batch.pop("window"), count, axis=0), _joined(batch.pop("noise"))
-        maps = [geometry.min_max(_joined(batch.pop(scale)), (1, 2)) for scale in ("first", "second")]
-        channels = [[(one, window)] for one in maps]
-        if order.train and noise:
-            whole = tf.zeros_like(window) + WHOLE
-            channels = [[*layers, (grids[:, i], whole)] for i, layers in enumerate(channels)]
-        attention = geometry.crop_maps(channels, size)
-        attention = geometry.min_max(attention, (1, 2)) if order.train else attention
-        return batch | {
-            "attention": tf.reshape(attention, [-1, count, size, size, 2]),
-            "mask": labels == attention_records.MASK,
-            "weight": (labels != attention_records.CROWD) & (batch["concepts"] >= 0)[..., None, None, None],
-        }
+    def finish(batch: Example) -> Example:
+        return _enlarged(batch, size, order.train, bool(noise))
 
     shapes = {"image": [size, size, 3], "concepts": [None], "labels": [None, size, size]}
     first, second = attention_records.map_shapes(records.files)
     shapes |= {"first": [None, *first], "second": [None, *second]}
     shapes |= {"window": [4], "noise": [None, 2, *augment.GRID]}
-    return assembled(serialized(records, order), example, order, batch, shapes, enlarge)
+    return assembled(serialized(records, order), example, order, batch, shapes, finish)
+
+
+def _enlarged(batch: Example, size: int, train: bool, noisy: bool) -> Example:
+    """Attention of a whole batch at a time: cut to what is seen, in training noisy; masks from labels."""
+    labels, concepts = batch.pop("labels")[..., tf.newaxis], batch["concepts"]
+    count = tf.shape(concepts)[1]
+    window, grids = tf.repeat(batch.pop("window"), count, axis=0), _joined(batch.pop("noise"))
+    maps = [geometry.min_max(_joined(batch.pop(scale)), (1, 2)) for scale in ("first", "second")]
+    channels = [[(one, window)] for one in maps]
+    if train and noisy:
+        whole = tf.zeros_like(window) + WHOLE
+        channels = [[*layers, (grids[:, i], whole)] for i, layers in enumerate(channels)]
+    attention = geometry.crop_maps(channels, size)
+    attention = geometry.min_max(attention, (1, 2)) if train else attention
+    return batch | {
+        "attention": tf.reshape(attention, [-1, count, size, size, 2]),
+        "mask": labels == attention_records.MASK,
+        "weight": (labels != attention_records.CROWD) & (concepts >= 0)[..., None, None, None],
+    }
 
 
 def _labels(record: Example, places: tf.Tensor) -> tf.Tensor:

@@ -16,8 +16,8 @@ from cmask_tf.metrics import mask_scores
 from cmask_tf.training.baselines import comparable
 from cmask_tf.training.progress import ProgressBar
 
-SHORT = ["--set", "segment.epochs=1", "--set", "segment.batch=30"]  # two epochs of four steps
-LONG = ["--set", "segment.epochs=2", "--set", "segment.batch=4", "--set", "segmentation.channels=32"]
+SHORT = ["--set", "segment.epochs=2", "--set", "segment.batch=30"]  # two epochs of four steps
+LONG = ["--set", "segment.epochs=3", "--set", "segment.batch=4", "--set", "segmentation.channels=32"]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_the_directory_tells_what_it_is_and_where_it_came_from(trained, folder):
         made = json.loads((directory / "provenance.json").read_text())
         history = json.loads((folder / f"{kind}.run" / "history.json").read_text())
         minutes = [epoch["minutes"] for epoch in history["validation"]]
-        assert len(minutes) == made["epochs"] == 3  # (11 x 4 + 2 x 180) / 120, rounded
+        assert len(minutes) == made["epochs"] == 3  # (11 x 4 + 3 x 120) / 120, rounded
         assert made["minutes"] == pytest.approx(sum(minutes)) and min(minutes) > 0
         assert made["records"]["masks"] == 120 and "masks/dataset.json" in made["inputs"]
         assert "val_iou_mask" in made["validation"][0]
