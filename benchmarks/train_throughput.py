@@ -73,6 +73,7 @@ class Stage3(SegmentationTask):
     def __init__(self, config: configs.Config, batch: int):
         parts = ("segmentation_encoder", "segmentation_decoder")
         self.plan, size = config.segment, config.segmentation.size
+        self.by_photo = config.segmentation.design == "lite"
         self.models = model_directory.build_parts(config, 1, 1, parts)
         self.attention_parts = model_directory.build_parts(config, 1, 1, ("backbone",))
         mask = tf.random.uniform([batch, size, size, 1]) < 0.2
@@ -124,9 +125,17 @@ def loop_steps(
     return run
 
 
-def forward_flops(task: Stage1 | Stage3) -> int:
-    """Of a batch's forward pass, a multiplication and an addition counting as two."""
-    graph = tf.function(task.network).get_concrete_function(task.batch).graph
+def step_flops(task: Stage1 | Stage3) -> int:
+    """Of a batch's forward pass, and twice as many of the backward pass, which a frozen backbone does not have."""
+    frozen = 0
+    if getattr(task, "by_photo", False):
+        frozen = forward_flops(task.attention_parts["backbone"], task.batch["image"])
+    return 3 * forward_flops(task.network, task.batch) - 2 * frozen
+
+
+def forward_flops(network: Callable, given) -> int:
+    """A multiplication and an addition count as two."""
+    graph = tf.function(network).get_concrete_function(given).graph
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     builder = tf.compat.v1.profiler.ProfileOptionBuilder(options).with_empty_output()
     return tf.compat.v1.profiler.profile(graph, options=builder.build()).total_float_ops
@@ -187,7 +196,7 @@ def main() -> None:
     rows = []
     for name, stage in (("1", Stage1), ("3", Stage3)):
         task = stage(config, arguments.batch)
-        flops = 3 * forward_flops(task)
+        flops = step_flops(task)
         found = list(measure(task, arguments.rounds, arguments.steps))
         bare, looped = (statistics.median(side) for side in list(zip(*found, strict=True))[:2])
         ratios = sorted(real / alone for alone, real, _, _ in found)
