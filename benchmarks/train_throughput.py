@@ -126,7 +126,7 @@ def loop_steps(
 
 
 def step_flops(task: Stage1 | Stage3) -> int:
-    """Of a batch's forward pass, and twice as many of the backward pass, which a frozen backbone does not have."""
+    """Of the forward pass, and twice as many of the backward pass, which a frozen backbone does not have."""
     frozen = 0
     if getattr(task, "by_photo", False):
         frozen = forward_flops(task.attention_parts["backbone"], task.batch["image"])
