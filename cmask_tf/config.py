@@ -306,6 +306,13 @@ def _read_json(path: Path) -> dict:
         raise UserError(f"{path}: not JSON ({error})") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected a JSON object of config fields")
+    if isinstance(segmentation := values.get("segmentation"), dict):
+        # Earlier versions had it, null in the paper's design.
+        if segmentation.pop("encoder", None) is not None:
+            raise UserError(
+                f"{path}: segmentation.encoder: Stage 3 of an earlier version, with a backbone of its own; "
+                "train it again"
+            )
     return values
 
 

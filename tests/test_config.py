@@ -124,3 +124,15 @@ def test_a_broken_file_is_named(tmp_path, text, message):
 def test_a_config_that_is_neither_preset_nor_file():
     with pytest.raises(UserError, match="no such config; expected one of paper, lite"):
         configs.load("huge")
+
+
+def test_a_file_of_the_version_whose_stage_3_had_a_backbone(tmp_path):
+    values = dataclasses.asdict(configs.tiny())
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(values | {"segmentation": values["segmentation"] | {"encoder": None}}))
+    assert configs.load(str(file)) == configs.tiny()
+    file.write_text(json.dumps(values | {"segmentation": values["segmentation"] | {"encoder": {}}}))
+    with pytest.raises(
+        UserError, match=r"config\.json: segmentation\.encoder: Stage 3 of an earlier version"
+    ):
+        configs.load(str(file))
