@@ -69,7 +69,7 @@ def bare(examples: tf.data.Dataset, decode: Callable, batch: int) -> tf.data.Dat
 def stages(data: Path, attention: Path | None, config: configs.Config) -> Iterator[tuple[str, dict]]:
     """(name, {kind of run: a function that makes its dataset of batches})."""
     tags, boxes = RecordSet.open(data / "tags"), RecordSet.open(data / "boxes")
-    size, stride = config.attention.sizes[0], config.backbone.output_stride
+    size, stride = config.attention.training_size, config.backbone.output_stride
     spelling = {name: i for i, name in enumerate(tags.tags)}
     vectors = np.random.default_rng(0).standard_normal((len(spelling), DIM), np.float32)
     topics = Topics(spelling, np.ones(len(spelling)), vectors)

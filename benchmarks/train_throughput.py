@@ -55,7 +55,7 @@ class Stage1(EmbeddingTask):
         dim = config.embedding.hidden[-1]
         self.plan = config.embed
         self.models = model_directory.build_parts(config, dim, 1, ("backbone", "embedding"))
-        size = config.attention.sizes[0]
+        size = config.attention.training_size
         self.batch = {
             "image": tf.random.uniform([batch, size, size, 3], 0, 255),
             "topic": tf.random.normal([batch, dim]),

@@ -41,12 +41,17 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Attention:
-    """The image sizes (square, px) at which attention is computed (4.3), the training size first.
+    """The image sizes (square, px) at which attention is computed (4.3).
 
     The same size twice is a single attention map (Table 3's Ours-singleAtt): it comes on both channels.
     """
 
     sizes: tuple[int, ...] = (300, 700)
+    training: int = 0  # the size at which Stages 1 and 2 train; 0: the first of `sizes`, as in the paper
+
+    @property
+    def training_size(self) -> int:
+        return self.training or self.sizes[0]
 
 
 @dataclass(frozen=True)
@@ -182,9 +187,9 @@ def lite() -> Config:
         name="lite",
         backbone=net,
         embedding=Embedding(hidden=(512, 512), output_activation="linear"),
-        attention=Attention(sizes=(300, 480)),
+        attention=Attention(sizes=(384, 384), training=300),
         refinement=Refinement(bottleneck=256),
-        segmentation=Segmentation(design="lite", size=300, channels=64, low_level=16),
+        segmentation=Segmentation(design="lite", size=384, channels=64, low_level=16),
         mixing=Mixing(neighbours="second_order"),
         verification=Verification(hidden=256),
         embed=EmbeddingTraining(epochs=3, batch=32, learning_rate=1e-3, backbone_rate=0.2),
@@ -351,6 +356,7 @@ def _validate(config: Config, where: str) -> None:
     for part in TRAININGS:
         _validate_schedule(getattr(config, part), f"{where}: {part}")
     counts = {
+        "attention.training": config.attention.training,
         "embed.tags": config.embed.tags,
         "segment.concepts": config.segment.concepts,
         "verify.negatives": config.verify.negatives,

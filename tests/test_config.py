@@ -22,6 +22,15 @@ def test_paper_is_the_literal_reading():
     assert paper.mixing.neighbours == "pmi"
 
 
+def test_stages_1_and_2_may_train_at_a_size_of_their_own():
+    assert configs.paper().attention.training_size == configs.paper().attention.sizes[0] == 300
+    assert configs.lite().attention.training_size == 300 < configs.lite().attention.sizes[0]
+    own = configs.load("tiny", ["attention.training=80"])
+    assert (own.attention.training_size, own.attention.sizes) == (80, (96, 160))
+    with pytest.raises(UserError, match="attention.training is 0 or more"):
+        configs.load("tiny", ["attention.training=-1"])
+
+
 def test_tiny_takes_either_design():
     assert configs.tiny("paper").segmentation.design == "paper"
     assert configs.tiny("lite").segmentation.design == "lite"
@@ -70,7 +79,7 @@ def test_single_fields_are_overridden():
             "segmentation.weights goes with segmentation.design 'paper'",
         ),
         ("attention.sizes=[300]", "needs two sizes"),
-        ("segmentation.size=224", "segmentation.size is 300, not 224"),
+        ("segmentation.size=224", "segmentation.size is 384, not 224"),
         ("backbone=3", "backbone is an object of fields"),
     ],
 )

@@ -44,7 +44,7 @@ def coarse_scores(model: Path, records: Path) -> dict[str, float]:
     rows = model_directory.describe_concepts(vocabulary, model_directory.load_concepts(model))
     validation = AttentionValidation(
         RecordSet.open(records / "val"),
-        config.attention.sizes[0],
+        config.attention.training_size,
         vocabulary.spellings(),
         [row["level"] for row in rows],
     )
@@ -76,7 +76,7 @@ def kept_scores(before: Path, after: Path, records: Path) -> dict[str, float]:
     old = _coarse(model_directory.load_parts(before, _PARTS), vectors)
     new, refined = _coarse(parts, vectors), RefinedMaps(parts, vectors)
     found: dict[int, list[tuple[float, float]]] = defaultdict(list)
-    size = config.attention.sizes[0]
+    size = config.attention.training_size
     for batch in pipelines.photo_batches(RecordSet.open(records / "val"), (size,), _BATCH):
         image = batch[f"image_{size}"]
         maps = (old(image).numpy(), new(image).numpy(), refined.hidden(image).numpy())

@@ -84,7 +84,7 @@ def sibling_scores(model: Path, records: Path) -> dict[str, float]:
     trained = [vocabulary.index(concept["name"]) for concept in concepts]
     parts = model_directory.load_parts(model, _ATTENTION_PARTS)
     refined, siblings = RefinedMaps(parts, vocabulary.vectors[trained]), Siblings(gamma)
-    size = config.attention.sizes[0]
+    size = config.attention.training_size
     for batch in pipelines.photo_batches(RecordSet.open(records / "val"), (size,), _BATCH):
         hidden = refined.hidden(batch[f"image_{size}"]).numpy()
         for photo, serialized in zip(hidden, batch["serialized"].numpy(), strict=True):

@@ -3,7 +3,7 @@
 OUT/records/  OUT/vocabulary/                   of the data folder
 OUT/seed-S/embedding/ refine/ model/            ours: Stage 1, 2 and 3
 OUT/seed-S/refine-noNeg/ model-noNeg/           without the spatial discrimination loss (Table 1, Table 3)
-OUT/seed-S/model-singleAtt/                     Stage 3 with the attention of one size (Table 3)
+OUT/seed-S/model-singleAtt/                     Stage 3 with the attention of one size (Table 3), where ours has two
 OUT/seed-S/saliency/ closed-set/                baselines that are trained here
 OUT/seed-S/detections/SYSTEM.json               optional: any detector's COCO results, to be scored as SYSTEM
 OUT/seed-S/scores/SYSTEM/                       what `cmask evaluate` writes
@@ -123,13 +123,14 @@ def training_steps(request: Request, seed: int) -> list[Step]:
     place, records = request.seed_dir(seed), request.out / "records"
     stage = _stages(request, place)
     first = request.config.attention.sizes[0]
+    single = stage("model-singleAtt", "refine", changes=[f"attention.sizes=[{first},{first}]"])
     steps = [
         stage("embedding", None, request.out / "vocabulary", [f"seed={seed}"]),
         stage("refine", "embedding"),
         stage("model", "refine"),
         stage("refine-noNeg", "embedding", changes=["refine.discrimination_weight=0"]),
         stage("model-noNeg", "refine-noNeg"),
-        stage("model-singleAtt", "refine", changes=[f"attention.sizes=[{first},{first}]"]),
+        *([single] if _two_sizes(request) else []),
     ]
     for baseline in ("saliency", "closed-set"):
         model, result = place / "model", place / baseline
@@ -175,6 +176,8 @@ def scoring_steps(request: Request, seed: int) -> list[Step]:
     """Every system on the test photos."""
     place = request.seed_dir(seed)
     systems = dict(SYSTEMS)
+    if not _two_sizes(request):
+        del systems["Ours-singleAtt"]
     if seed == request.seeds[0]:
         systems |= FLOORS
     for file in sorted((place / "detections").glob("*.json")):
@@ -205,6 +208,11 @@ def report_step(request: Request, with_ablations: bool) -> Step:
     words += ["--ablations"] if with_ablations else []
     result = request.out / "report" / "metrics.json"
     return Step("report", tuple(map(str, words)), (), result, always=True)
+
+
+def _two_sizes(request: Request) -> bool:
+    """Whether one attention map is another system than ours."""
+    return len(set(request.config.attention.sizes)) > 1
 
 
 def _test_photos(request: Request) -> list[Path | str]:

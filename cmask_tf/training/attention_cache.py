@@ -83,12 +83,14 @@ def cache_attention(
 
 def _examples(maps: RefinedMaps, sizes, source: str, spellings: dict[str, int]) -> Iterator[bytes]:
     for batch in pipelines.photo_batches(SimpleNamespace(files=[source]), sizes, _BATCH):
-        images = [batch[f"image_{size}"] for size in sizes]
-        hidden = [[maps.hidden(x).numpy(), maps.hidden(x[:, :, ::-1]).numpy()] for x in images]
+        images = {size: batch[f"image_{size}"] for size in sizes}
+        hidden = {
+            size: [maps.hidden(x).numpy(), maps.hidden(x[:, :, ::-1]).numpy()] for size, x in images.items()
+        }
         for row, serialized in enumerate(batch["serialized"].numpy()):
             names = masked_names(serialized, spellings)
             ids = [spellings[name] for name in names]
-            both = [np.stack([maps.select(flip[row], ids) for flip in scale]) for scale in hidden]
+            both = [np.stack([maps.select(flip[row], ids) for flip in hidden[size]]) for size in sizes]
             yield attention_records.encode(serialized, names, both)
 
 

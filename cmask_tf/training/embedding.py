@@ -24,7 +24,7 @@ class EmbeddingTask:
 
     def __init__(self, run):
         config, self.run = run.config, run
-        self.plan, self.size = config.embed, config.attention.sizes[0]
+        self.plan, self.size = config.embed, config.attention.training_size
         self.records, val = run.record_set("tags"), run.record_set("val")
         self.held_out = at_most(val.files, val.examples, self.plan.validation_photos)
         vocabulary = run.vocabulary

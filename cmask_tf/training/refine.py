@@ -38,7 +38,7 @@ class RefinementTask:
     def __init__(self, run):
         config, self.run = run.config, run
         self.plan = config.refine
-        self.size, self.stride = config.attention.sizes[0], config.backbone.output_stride
+        self.size, self.stride = config.attention.training_size, config.backbone.output_stride
         self.spellings = trained_spellings(run.concepts, run.vocabulary)
         self.records = self._records()
         self.steps_per_epoch = pipelines.steps(self.records.examples, self.plan.batch)

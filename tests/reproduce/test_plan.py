@@ -63,6 +63,15 @@ def test_each_training_says_only_what_it_changes(tmp_path):
     assert option(step(steps, "seed-1/closed-set"), "--like") == str(out / "seed-1/model")
 
 
+def test_where_ours_has_one_attention_size_no_other_model_has(tmp_path):
+    two = request(tmp_path)
+    one = replace(two, config=replace(two.config, attention=replace(two.config.attention, sizes=(96, 96))))
+    left_out = {s.name for s in plan(two)} - {s.name for s in plan(one)}
+    assert left_out == {
+        f"seed-{n}/{name}" for n in two.seeds for name in ("model-singleAtt", "scores/Ours-singleAtt")
+    }
+
+
 def test_every_system_is_scored_on_the_same_test_photos(tmp_path):
     scoring = [one for one in plan(request(tmp_path)) if "/scores/" in one.name]
     assert {option(one, "--images") for one in scoring} == {str(tmp_path / "data/images/test")}
