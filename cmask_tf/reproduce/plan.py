@@ -3,7 +3,7 @@
 OUT/records/  OUT/vocabulary/                   of the data folder
 OUT/seed-S/embedding/ refine/ model/            ours: Stage 1, 2 and 3
 OUT/seed-S/refine-noNeg/ model-noNeg/           without the spatial discrimination loss (Table 1, Table 3)
-OUT/seed-S/model-singleAtt/                     Stage 3 with the attention of one size (Table 3), where ours has two
+OUT/seed-S/model-singleAtt/                     Stage 3 with one attention size (Table 3), where ours has two
 OUT/seed-S/saliency/ closed-set/                baselines that are trained here
 OUT/seed-S/detections/SYSTEM.json               optional: any detector's COCO results, to be scored as SYSTEM
 OUT/seed-S/scores/SYSTEM/                       what `cmask evaluate` writes
