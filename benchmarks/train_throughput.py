@@ -50,6 +50,7 @@ class Stage1(EmbeddingTask):
     """The networks and the loss of Stage 1, without records."""
 
     steps_per_epoch = STEPS
+    by_photo = False
 
     def __init__(self, config: configs.Config, batch: int):
         dim = config.embedding.hidden[-1]
@@ -128,7 +129,7 @@ def loop_steps(
 def step_flops(task: Stage1 | Stage3) -> int:
     """Of the forward pass, and twice as many of the backward pass, which a frozen backbone does not have."""
     frozen = 0
-    if getattr(task, "by_photo", False):
+    if task.by_photo:
         frozen = forward_flops(task.attention_parts["backbone"], task.batch["image"])
     return 3 * forward_flops(task.network, task.batch) - 2 * frozen
 

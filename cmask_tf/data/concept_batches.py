@@ -11,7 +11,7 @@ import tensorflow as tf
 from cmask_tf import geometry
 from cmask_tf.data import attention_records, augment
 from cmask_tf.data.order import Order, Records, serialized
-from cmask_tf.data.pipelines import WHOLE, Example, Photo, assembled
+from cmask_tf.data.pipelines import Example, Photo, assembled, draw_attention
 from cmask_tf.data.topics import sample
 
 _OF_CONCEPTS = 3  # folded into an example's seed; `augment` and `pipelines` have 1 and 2
@@ -53,7 +53,8 @@ def concept_batches(
             seed = augment.example_seed(order.seed, order.epoch, index)
             places = sample(places, concepts, tf.random.fold_in(seed, _OF_CONCEPTS))
         labels = _labels(record, places)
-        photo = Photo(record, order, index, _shown(labels, axis=-1))
+        shown = tf.reduce_any(labels == attention_records.MASK, axis=-1, keepdims=True)
+        photo = Photo(record, order, index, shown)
         seen = photo.planes(labels)
         kept = _kept(labels, seen) if order.train else tf.fill(tf.shape(labels)[2:], True)
         first, second = _maps(record, places, photo.flipped())
@@ -69,7 +70,7 @@ def concept_batches(
         }
 
     def finish(batch: Example) -> Example:
-        return _enlarged(batch, size, order.train, bool(noise))
+        return _finished(batch, size, order.train)
 
     shapes = {"image": [size, size, 3], "concepts": [None], "labels": [None, size, size]}
     first, second = attention_records.map_shapes(records.files)
@@ -78,22 +79,16 @@ def concept_batches(
     return assembled(serialized(records, order), example, order, batch, shapes, finish)
 
 
-def _enlarged(batch: Example, size: int, train: bool, noisy: bool) -> Example:
-    """Attention of a whole batch at a time: cut to what is seen, in training noisy; masks from labels."""
-    labels, concepts = batch.pop("labels")[..., tf.newaxis], batch["concepts"]
-    count = tf.shape(concepts)[1]
+def _finished(batch: Example, size: int, train: bool) -> Example:
+    """Attention and masks of a whole batch at a time."""
+    labels, count = batch.pop("labels")[..., tf.newaxis], tf.shape(batch["concepts"])[1]
     window, grids = tf.repeat(batch.pop("window"), count, axis=0), _joined(batch.pop("noise"))
-    maps = [geometry.min_max(_joined(batch.pop(scale)), (1, 2)) for scale in ("first", "second")]
-    channels = [[(one, window)] for one in maps]
-    if train and noisy:
-        whole = tf.zeros_like(window) + WHOLE
-        channels = [[*layers, (grids[:, i], whole)] for i, layers in enumerate(channels)]
-    attention = geometry.crop_maps(channels, size)
-    attention = geometry.min_max(attention, (1, 2)) if train else attention
+    maps = [_joined(batch.pop(scale)) for scale in ("first", "second")]
+    attention = draw_attention(maps, window, grids, size, train)
     return batch | {
         "attention": tf.reshape(attention, [-1, count, size, size, 2]),
         "mask": labels == attention_records.MASK,
-        "weight": (labels != attention_records.CROWD) & (concepts >= 0)[..., None, None, None],
+        "weight": (labels != attention_records.CROWD) & (batch["concepts"] >= 0)[..., None, None, None],
     }
 
 
@@ -123,10 +118,6 @@ def _maps(record: Example, places: tf.Tensor, flipped: tf.Tensor) -> list[tf.Ten
         tf.reshape(side, tf.concat([[-1], part], axis=0))
         for side, part in zip(sides, (shape[:2], shape[2:]), strict=True)
     ]
-
-
-def _shown(labels: tf.Tensor, axis: int) -> tf.Tensor:
-    return tf.reduce_any(labels == attention_records.MASK, axis=axis, keepdims=True)
 
 
 def _kept(whole: tf.Tensor, seen: tf.Tensor) -> tf.Tensor:

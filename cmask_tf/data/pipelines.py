@@ -26,7 +26,7 @@ from cmask_tf.data.unreadable import BAD, INDEX, forgiving, reported
 
 _READY = 4  # batches that wait for a trainer
 _PADDING = -1
-WHOLE = (0.0, 0.0, 1.0, 1.0)  # the window that shows all of a picture
+_WHOLE = (0.0, 0.0, 1.0, 1.0)  # the window that shows all of a picture
 _OF_TAGS = 2  # folded into an example's seed; `augment.noise_grids` has the 1
 _MARGIN = 2  # pixels: chroma is interpolated between neighbours, which a JPEG's crop has to include
 Example = dict[str, tf.Tensor]
@@ -226,20 +226,38 @@ def segmentation_batches(
 
     def enlarge(batch: Example) -> Example:
         """Attention of a whole batch at a time: cut to what is seen, in training noisy."""
-        window, grids = batch.pop("window"), batch.pop("noise")
-        maps = [geometry.min_max(batch.pop(scale), (1, 2)) for scale in ("first", "second")]
-        channels = [[(one, window)] for one in maps]
-        if order.train and noise:
-            whole = tf.zeros_like(window) + WHOLE
-            channels = [[*layers, (grids[:, i], whole)] for i, layers in enumerate(channels)]
-        attention = geometry.crop_maps(channels, size)
-        return batch | {"attention": geometry.min_max(attention, (1, 2)) if order.train else attention}
+        maps = [batch.pop(scale) for scale in ("first", "second")]
+        attention = draw_attention(maps, batch.pop("window"), batch.pop("noise"), size, order.train)
+        return batch | {"attention": attention}
 
     pairs = attention_records.pairs(serialized(records, order))
     shapes = {"image": [size, size, 3], "mask": [size, size, 1], "weight": [size, size, 1]}
     shapes |= dict(zip(("first", "second"), attention_records.map_shapes(records.files), strict=True))
     shapes |= {"window": [4], "noise": [2, *augment.GRID]}
     return assembled(pairs, example, order, batch, shapes, enlarge)
+
+
+def draw_attention(
+    maps: Sequence[tf.Tensor], window: tf.Tensor, noise: tf.Tensor, size: int, train: bool
+) -> tf.Tensor:
+    """The attention channels of Stage 3 (4.3): what is seen of each scale's map, in training with noise.
+
+    Args:
+        maps: float32 [N, h, w] of each scale.
+        window: float32 [N, 4], what is seen, as `Photo.window` has it.
+        noise: float32 [N, 2, *augment.GRID], of each scale.
+        size: side of the square.
+        train: add the noise, and stretch what is seen to [0, 1] once more.
+
+    Returns:
+        float32 [N, size, size, 2], each whole map min-max normalised.
+    """
+    channels = [[(geometry.min_max(one, (1, 2)), window)] for one in maps]
+    if not train:
+        return geometry.crop_maps(channels, size)
+    whole = tf.zeros_like(window) + _WHOLE
+    channels = [[*layers, (noise[:, i], whole)] for i, layers in enumerate(channels)]
+    return geometry.min_max(geometry.crop_maps(channels, size), (1, 2))
 
 
 def photo_batches(records: Records, sizes: Sequence[int], batch: int, *, skip: int = 0) -> tf.data.Dataset:
@@ -333,7 +351,7 @@ class Photo:
 
     def window(self) -> tf.Tensor:
         """What is seen of the photo, mirrored if it is: float32 [4], (ymin, xmin, ymax, xmax) in 0..1."""
-        return self.cut.window if self._train else tf.constant(WHOLE)
+        return self.cut.window if self._train else tf.constant(_WHOLE)
 
     def noise(self, deviation: float, maps: int | tf.Tensor = 2) -> tf.Tensor:
         """Of attention maps, one for each scale, on a coarse grid: float32 [maps, *augment.GRID]."""
