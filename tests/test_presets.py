@@ -192,3 +192,14 @@ def test_what_the_package_carries_is_whole_and_small():
         assert sum(path.stat().st_size for path in files) <= BYTES
         sums = (directory / presets.SUMS).read_text()
         assert all(path.name in sums for path in files if path.name != presets.SUMS)
+
+
+def test_the_recipe_refuses_a_folder_without_data_in_one_line(tmp_path):
+    script = [sys.executable, str(ROOT / "trainers/presets/street.py"), "--out", str(tmp_path / "out")]
+    done = subprocess.run([*script, "--data", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"cmask: error: {tmp_path / 'coco/concept_masks_val.json'}: missing; expected a data folder, "
+        "as `cmask data world` writes it\n"
+    )
+    assert not (tmp_path / "out").exists()

@@ -10,7 +10,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cmask_tf import presets
@@ -47,14 +47,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 for wrong input, 75 when another host of a training is gone, 130 when interrupted.
     """
-    # TensorFlow's notes on the CPU are not for our users, nor its alarm about CUDA where no GPU driver is.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if os.path.exists("/dev/nvidiactl") else "3")
     modules = {name: importlib.import_module(f"cmask_tf.cli.{name}") for name in COMMANDS}
     args = _parser(modules.values()).parse_args(argv)
-    try:
+
+    def command() -> None:
         if getattr(args, "out", None) is not None:
             presets.keep(Path(args.out))
         modules[args.cmask_command].run(args)
+
+    return guarded(command)
+
+
+def guarded(command: Callable[[], None]) -> int:
+    """Runs what a program does; what goes wrong for its user is one line on stderr.
+
+    Returns:
+        The exit code, as of `main`.
+    """
+    # TensorFlow's notes on the CPU are not for our users, nor its alarm about CUDA where no GPU driver is.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if os.path.exists("/dev/nvidiactl") else "3")
+    try:
+        command()
         sys.stdout.flush()
     except UserError as error:
         print(f"cmask: error: {error}", file=sys.stderr)

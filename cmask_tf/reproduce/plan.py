@@ -118,6 +118,16 @@ def data_steps(request: Request, variant: str | None = None, place: Path | None 
     return [prepare, build]
 
 
+def model_steps(request: Request, seed: int) -> list[Step]:
+    """The three stages of ours."""
+    stage = _stages(request, request.seed_dir(seed))
+    return [
+        stage("embedding", None, request.out / "vocabulary", [f"seed={seed}"]),
+        stage("refine", "embedding"),
+        stage("model", "refine"),
+    ]
+
+
 def training_steps(request: Request, seed: int) -> list[Step]:
     """The three stages, the ablated ones of Table 1 and 3, and the trained baselines."""
     place, records = request.seed_dir(seed), request.out / "records"
@@ -125,9 +135,7 @@ def training_steps(request: Request, seed: int) -> list[Step]:
     first = request.config.attention.sizes[0]
     single = stage("model-singleAtt", "refine", changes=[f"attention.sizes=[{first},{first}]"])
     steps = [
-        stage("embedding", None, request.out / "vocabulary", [f"seed={seed}"]),
-        stage("refine", "embedding"),
-        stage("model", "refine"),
+        *model_steps(request, seed),
         stage("refine-noNeg", "embedding", changes=["refine.discrimination_weight=0"]),
         stage("model-noNeg", "refine-noNeg"),
         *([single] if _two_sizes(request) else []),

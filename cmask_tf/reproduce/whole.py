@@ -11,7 +11,7 @@ from cmask_tf import config as configs
 from cmask_tf.data.claim import write_json
 from cmask_tf.errors import UserError
 from cmask_tf.reproduce import ablations, run
-from cmask_tf.reproduce.plan import Request, plan, report_step
+from cmask_tf.reproduce.plan import Request, data_steps, model_steps, plan, report_step
 from cmask_tf.reproduce.progress import Progress
 
 CLAIM = "reproduction.json"  # what OUT was begun with
@@ -52,6 +52,28 @@ def reproduce(
         steps.append(report_step(request, with_ablations))
         run.run(steps, out, lock, Progress(len(steps)))
     return json.loads(steps[-1].writes.read_text(encoding="utf-8"))
+
+
+def train(data: Path, out: Path, source: str, overrides: Sequence[str]) -> Path:
+    """Trains the three stages of one seed, and nothing else; an interrupted training goes on.
+
+    Args:
+        data, out, source, overrides: as in `reproduce`, whose OUT serves, too. No test photo is read.
+
+    Returns:
+        The model directory.
+
+    Raises:
+        UserError: as `reproduce`.
+    """
+    config = configs.load(source, overrides)
+    _check_data(data)
+    with run.alone(out) as lock:
+        _claim(data, out, config, source, overrides)
+        request = Request(data, out, config, (config.seed,))
+        steps = data_steps(request) + model_steps(request, config.seed)
+        run.run(steps, out, lock, Progress(len(steps)))
+    return steps[-1].writes
 
 
 def _check_data(data: Path) -> None:

@@ -165,3 +165,15 @@ def test_a_file_in_its_place_is_one_line(data, tmp_path, capsys):
     (tmp_path / "out").touch()
     assert reproduce(data, tmp_path / "out") == 2
     assert "expected a folder" in one_line(capsys)
+
+
+def test_a_model_alone_takes_three_trainings_and_no_test_photo(data, tmp_path, asked):
+    model = whole.train(data, tmp_path / "out", "lite", ["seed=4"])
+    (steps,) = asked
+    assert names(steps) == ["records", "vocabulary", "seed-4/embedding", "seed-4/refine", "seed-4/model"]
+    assert model == steps[-1].writes == tmp_path / "out/seed-4/model"
+    said = [word for step in steps for word in step.command]
+    assert not any("test" in word for word in said if not word.startswith(str(tmp_path)))
+    # The reproduction of the same config takes over what is trained.
+    assert reproduce(data, tmp_path / "out", "--config", "lite", "--set", "seed=4") == 0
+    assert set(names(steps)) < set(names(asked[1]))
