@@ -173,7 +173,7 @@ def test_quartiles_of_each_kind_stand_in_figure_5(made):
 
 
 def test_a_picture_has_the_size_of_its_panels(made):
-    """Supplement, Fig. 6: labels, then photo, truth, closed set and ours, 160 x 120 px each, in five rows."""
+    """Supplement, Fig. 6: labels, then photo, truth, ours and closed set, 160 x 120 px each, in five rows."""
     height, width, _ = picture(made, "supplement, Fig. 6").shape
     assert width == 112 + 4 * (161 + 8)
     assert height == 8 + 17 + 5 * (120 + 15 + 8)
@@ -186,9 +186,13 @@ def test_columns_of_systems_that_are_missing_or_silent_are_left_out_and_named(ma
     assert figures["Fig. 4"].caption.endswith(
         "Not trained here: Original, Original-Finetuned, Refined-noNeg."
     )
-    assert figures["supplement, Fig. 6"].caption.endswith("Not trained here: Saliency-DSS.")
+    assert figures["supplement, Fig. 6"].caption.endswith(
+        "Not trained here: FCIS, Saliency-DSS, Mask-R-CNN-star."
+    )
     box = figures["supplement, Fig. 7 to 10"].caption
-    assert box.endswith("Not trained here: Saliency-DSS. Has no answer for these concepts: Closed-set.")
+    assert box.endswith(
+        "Not trained here: Saliency-DSS, Mask-R-CNN-star. Has no answer for these concepts: Closed-set."
+    )
     assert picture(made, "supplement, Fig. 7 to 10").shape[1] == 112 + 3 * (161 + 8)
 
 
@@ -281,11 +285,25 @@ def test_data_without_attributes_or_a_level_say_so(tmp_path):
     assert all((tmp_path / "out" / figure.file).is_file() for figure in figures.values())
 
 
+def test_columns_stand_as_in_the_paper_and_others_after_them(made):
+    _, folder, _ = made
+    examples = read_examples(folder / "reproduction" / "seed-3" / "scores" / "Ours" / "examples.csv", bool)
+    plans = {p.paper: p for p in make_plans(examples, False, ["another", "FCIS", "Mask-R-CNN-star"])}
+    columns = {paper: [name for name, _ in plan.columns] for paper, plan in plans.items()}
+    assert columns["supplement, Fig. 6"] == [
+        "photo", "truth", "FCIS", "Ours", "Saliency-DSS", "Mask-R-CNN-star", "Closed-set", "another"
+    ]  # fmt: skip
+    for paper in ("Fig. 5", *(f"supplement, Fig. {n}" for n in ("7 to 10", 11, 12))):
+        assert columns[paper] == [
+            "photo", "truth", "Ours", "Saliency-DSS", "Mask-R-CNN-star", "Closed-set", "another", "FCIS"
+        ]  # fmt: skip
+
+
 def test_a_detector_has_a_column_of_its_own(tmp_path):
     figures = run(tmp_path, systems={"Ours": FakeSystem, "FCIS": FakeSystem})
     width = Image.open(tmp_path / "out" / figures["supplement, Fig. 6"].file).width
     assert width == 112 + 4 * 169  # photo, truth, FCIS, ours
-    assert figures["Fig. 5"].caption.endswith("Not trained here: Closed-set, Saliency-DSS.")
+    assert figures["Fig. 5"].caption.endswith("Not trained here: Saliency-DSS, Mask-R-CNN-star, Closed-set.")
 
 
 def test_only_photos_that_may_be_shown_are_chosen(tmp_path):

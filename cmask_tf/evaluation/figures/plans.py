@@ -24,6 +24,9 @@ from cmask_tf.evaluation.figures.examples import (
 from cmask_tf.evaluation.figures.grid import SIDE
 
 OURS = "Ours"
+# The systems of the paper's columns, from left to right (supplement, Fig. 6; Fig. 5 and 7 to 12).
+_MASK_LEVEL = ("FCIS", OURS, "Saliency-DSS", "Mask-R-CNN-star")
+_BASELINES = (OURS, "Saliency-DSS", "Mask-R-CNN-star")
 _SMALL_SIDE = 96
 _NAMES = {0.1: "10 %", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 0.9: "90 %"}
 _MASKS = "A mask is shown by the photo's pixels in it, with its IoU"
@@ -97,6 +100,12 @@ def _of(system: str, shows: str = "mask", name: str = "") -> Column:
     return Column(name or system, lambda pair: Cell(shows, pair.photo, pair.concept, system), system)
 
 
+def _systems(named: Sequence[str], detectors: Sequence[str]) -> list[Column]:
+    """The paper's columns, then the closed set and what other detectors there are."""
+    others = [name for name in ("Closed-set", *detectors) if name not in named]
+    return [_of(name) for name in (*named, *others)]
+
+
 def _of_pairs(columns: Sequence[Column], pairs: Iterable[tuple[tuple[str, ...], Pair]], **texts) -> Plan:
     rows = tuple(
         ((pair.concept, *more), tuple((column.cell(pair), None) for column in columns))
@@ -143,7 +152,7 @@ def _kinds_of_masks(examples: Examples, detectors: Sequence[str]) -> Plan:
     for kind in ("object", "part", "stuff"):
         rows += _shares(_with(examples, levels, (kind,)), QUARTILES, kind)
     return _of_pairs(
-        [_photo(), _truth(), _of(OURS), *map(_of, ("Closed-set", *detectors, "Saliency-DSS"))],
+        [_photo(), _truth(), *_systems(_BASELINES, detectors)],
         rows,
         file="fig-5-masks.png",
         paper="Fig. 5",
@@ -209,10 +218,10 @@ def _extremes(examples: Examples, level: str, count: int, number: int) -> Plan:
 
 def _levels(examples: Examples, detectors: Sequence[str]) -> list[Plan]:
     """Supplement, Fig. 6 to 12; the four pages of the box level are one picture, by kinds."""
-    columns = [_photo(), _truth(), *map(_of, ("Closed-set", *detectors, OURS, "Saliency-DSS"))]
     plans = []
     for level, number in (("mask", "6"), ("box", "7 to 10"), ("image", "11"), ("zero", "12")):
         pairs, by_kind = _with(examples, (level,)), level == "box"
+        columns = _systems(_MASK_LEVEL if level == "mask" else _BASELINES, detectors)
         rows = _shares(pairs, SPREAD)
         said = f"{len(pairs)} pairs of test photo and {level}-level concept"
         if by_kind:
@@ -220,7 +229,7 @@ def _levels(examples: Examples, detectors: Sequence[str]) -> list[Plan]:
             rows = [row for k in kinds for row in _shares(_with(examples, (level,), (k,)), QUARTILES, k)]
         plans.append(
             _of_pairs(
-                columns,
+                [_photo(), _truth(), *columns],
                 rows,
                 file=f"supp-{number.replace(' to ', '-')}-{level}.png",
                 paper=f"supplement, Fig. {number}",
