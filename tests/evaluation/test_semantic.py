@@ -43,6 +43,15 @@ def test_a_concept_that_is_not_found_present_labels_nothing():
     assert score([({"sea": [[1, 0]]}, answers)])["iou"] == {"sea": 1.0}
 
 
+def test_one_pixel_changes_the_concept_that_loses_it_and_the_one_that_gets_it():
+    truths = {"sky": [[1, 1, 0, 0]], "sea": [[0, 0, 1, 0]], "sand": [[0, 0, 0, 1]]}
+    answers = [("sky", row(0.9, 0.6, 0, 0), None), ("sand", row(0, 0, 0, 0.9), None)]
+    before = score([(truths, [*answers, ("sea", row(0, 0.5, 0.9, 0), None)])])["iou"]
+    after = score([(truths, [*answers, ("sea", row(0, 0.7, 0.9, 0), None)])])["iou"]
+    assert before == {"sky": 1.0, "sea": 1.0, "sand": 1.0}
+    assert after == {"sky": 1 / 2, "sea": 1 / 2, "sand": 1.0}
+
+
 def test_pixels_with_two_true_concepts_are_ignored_and_counted():
     truths = {"sky": [[1, 1, 0, 0]], "sea": [[0, 1, 1, 0]]}
     found = score([(truths, [("sky", row(1, 1, 0, 0), None), ("sea", row(0, 0, 1, 0), None)])])
