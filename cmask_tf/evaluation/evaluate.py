@@ -1,7 +1,8 @@
 """Scores a system on photos whose concepts' true masks are known (5.2, 5.3, supplement 5).
 
 Three things apart: quality where the concept is present, presence over all (photo, concept) pairs, and
-the area of masks of absent concepts. Masks are cut at 0.5 at the photo's size.
+the area of masks of absent concepts. Masks are cut at 0.5 at the photo's size. What `annotated` says is not
+fully annotated takes part in the first alone.
 
 Annotations lie on the stored pixels; where a photo's EXIF turns it, its masks are turned along. Memory does
 not grow with the number of photos: means are running sums, rows go to `examples.csv` as they come, and scores
@@ -11,7 +12,7 @@ wait on disk for their curves.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,6 +23,7 @@ from cmask_tf.data.coco import coco_categories, entries, load_concept_masks
 from cmask_tf.errors import UserError
 from cmask_tf.evaluation import report
 from cmask_tf.evaluation.aggregate import MINIMUM_PHOTOS, Means, by_group
+from cmask_tf.evaluation.annotated import told_absent
 from cmask_tf.evaluation.examples import ExampleFile, Pair
 from cmask_tf.evaluation.presence import Presence
 from cmask_tf.evaluation.ranking import Ranking
@@ -40,12 +42,22 @@ class Photo:
         path: of the file.
         image: uint8 RGB [H, W, 3].
         truths: concept -> bool [H, W], of the concepts in the photo.
+        told: the concepts whose absence the annotations tell; None: of all.
     """
 
     number: int
     path: Path
     image: np.ndarray
     truths: Mapping[str, np.ndarray]
+    told: frozenset[str] | None = None
+
+    def tells(self, name: str) -> bool:
+        """Whether the photo is fully annotated for the concept."""
+        return self.told is None or name in self.told
+
+    def holds(self, name: str) -> bool | None:
+        """Whether the concept is in the photo; None: the annotations do not tell."""
+        return True if name in self.truths else False if self.tells(name) else None
 
 
 def evaluate(
@@ -77,6 +89,7 @@ def evaluate(
     report.check_place(out)
     photos = load_concept_masks(annotations, images)
     about, unknown = _about(system, coco_categories(annotations))
+    told = told_absent(annotations, about)
     asked = [name for name in about if name not in unknown]
     if not asked:
         raise UserError(f"{annotations}: none of its categories is in the vocabulary of {title}")
@@ -88,7 +101,7 @@ def evaluate(
         beside = {name: FloorScores(floor, name, asked) for name, floor in floors.items()}
         with open(partial / "examples.csv", "w", encoding="utf-8", newline="") as file:
             rows = ExampleFile(file, about)
-            for photo in read_photos(tqdm(photos, "evaluate", total, unit="photo"), set(about)):
+            for photo in read_photos(tqdm(photos, "evaluate", total, unit="photo"), set(about), told=told):
                 for pair in scores.add(photo):
                     rows.add(_within(photo.path, images), pair)
                 for floor in beside.values():
@@ -131,13 +144,19 @@ def _within(path: Path, images: Path) -> Path:
     return path.relative_to(images) if path.is_relative_to(images) else path
 
 
-def read_photos(photos, names: set[str], only: Mapping[int, str] | None = None) -> Iterator[Photo]:
+def read_photos(
+    photos,
+    names: set[str],
+    only: Mapping[int, str] | None = None,
+    told: Sequence[frozenset[str]] | None = None,
+) -> Iterator[Photo]:
     """Reads photos and turns their masks as EXIF turns them.
 
     Args:
         photos: what `load_concept_masks` returns.
         names: of the concepts whose masks are kept.
         only: numbers of the photos to read; None: all.
+        told: what `told_absent` returns.
 
     Raises:
         UserError: a photo cannot be read, or its size is not that of its masks.
@@ -152,7 +171,7 @@ def read_photos(photos, names: set[str], only: Mapping[int, str] | None = None) 
         for name, truth in truths.items():
             if truth.shape != (height, width):
                 raise UserError(f"{path}: {width} x {height} pixels, but the mask of {name} has other sides")
-        yield Photo(number, path, image, truths)
+        yield Photo(number, path, image, truths, None if told is None else told[number])
 
 
 class Scores:
@@ -183,24 +202,28 @@ class Scores:
 
     def add(self, photo: Photo) -> Iterator[Pair]:
         """Asks for every concept and yields a pair for each, those that the system does not answer last."""
-        ious = []
-        self._semantic.start(photo.image.shape[:2])
+        ious, complete = [], photo.told is None
+        if complete:
+            self._semantic.start(photo.image.shape[:2])
         for prediction in ask(self._system, self._title, photo.path, photo.image, self._asked):
             pair = measure(prediction, photo.truths.get(prediction.name))
-            self._presence.add(photo.number, pair)
-            if prediction.probability is not None:
+            pair = replace(pair, truth=photo.holds(pair.concept))
+            if photo.tells(pair.concept):
+                self._presence.add(photo.number, pair)
+            if complete and prediction.probability is not None:
                 self._semantic.add(prediction.name, prediction.probability, prediction.present)
             if pair.truth:
                 self.means.add(pair.concept, pair.scores)
             if "iou" in pair.scores:
                 ious.append(pair.scores["iou"])
             yield pair
-        self._semantic.finish(photo.truths)
+        if complete:
+            self._semantic.finish(photo.truths)
         if ious:
             self.ranking.add(photo.number, float(np.mean(ious)))
         for name in self._about:
             if name not in self._asked:
-                yield Pair(name, name in photo.truths)
+                yield Pair(name, photo.holds(name))
 
     def figures(self, frequency: Mapping[str, float] | None) -> dict:
         """`levels`, `kinds`, `concepts`, `presence` and `semantic` of metrics.json."""

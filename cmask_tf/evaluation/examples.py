@@ -19,7 +19,7 @@ class Pair:
 
     Attributes:
         concept: its name.
-        truth: whether it is there.
+        truth: whether it is there; None: the annotations do not tell.
         scores: METRICS -> value, of those that are defined: none where it is absent.
         area: the share of the photo that the mask covers, or None.
         score: of presence, 0 to 1, or None.
@@ -27,7 +27,7 @@ class Pair:
     """
 
     concept: str
-    truth: bool
+    truth: bool | None
     scores: Mapping[str, float] = field(default_factory=dict)
     area: float | None = None
     score: float | None = None
@@ -50,6 +50,6 @@ class ExampleFile:
         """Writes a row; what is not defined is an empty field, a float is written so that it reads back."""
         about = self._about[pair.concept]
         scores = [pair.scores.get(metric) for metric in METRICS]
-        found = None if pair.found is None else int(pair.found)
-        row = [photo.as_posix(), pair.concept, about["level"], about["kind"], int(pair.truth)]
+        truth, found = (None if said is None else int(said) for said in (pair.truth, pair.found))
+        row = [photo.as_posix(), pair.concept, about["level"], about["kind"], truth]
         self._writer.writerow([*row, *scores, pair.area, pair.score, found])

@@ -35,7 +35,7 @@ class Presence:
         self._reliability = Reliability()
 
     def add(self, photo: int, pair: Pair) -> None:
-        """Counts a pair; `photo` is its number, 0 to P - 1."""
+        """Counts a pair that is fully annotated; `photo` is its number, 0 to P - 1."""
         concept, truth = self._numbers[pair.concept], int(pair.truth)
         self._pairs[concept, truth] += 1
         if pair.score is not None:

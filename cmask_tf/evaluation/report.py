@@ -180,8 +180,9 @@ def _semantic_lines(semantic: Mapping | None) -> list[str]:
 
 def _presence_lines(presence: Mapping) -> list[str]:
     note = (
-        f"Over {presence['pairs']} pairs of photo and concept, {presence['pairs_present']} of them present; "
-        f"per-concept figures over {presence['concepts']} concepts, those in some photos and not in others."
+        f"Over the {presence['pairs']} pairs of photo and concept that are fully annotated, "
+        f"{presence['pairs_present']} of them present; per-concept figures over {presence['concepts']} "
+        "concepts, those in some photos and not in others."
     )
     figures = [[text, _number(presence[key])] for key, text in PRESENCE.items()]
     error = presence["reliability"]["ece"]

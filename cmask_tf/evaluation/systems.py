@@ -56,7 +56,7 @@ class Description:
     Attributes:
         level: mask, box, image or zero.
         kind: object, stuff, part, attribute, action or unknown.
-        frequency: how many training photos have the concept's tag.
+        frequency: how many photos have the concept's tag, of those that the word vectors were made of.
     """
 
     level: str

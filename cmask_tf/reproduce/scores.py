@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -29,27 +30,34 @@ def verified(rows: Iterable[Mapping[str, str]]) -> dict[str, dict[str, float]]:
     """Precision and recall of "the concept is there" (supplement 5), pooled over pairs.
 
     Args:
-        rows: of examples.csv; those without a decision are left out.
+        rows: of examples.csv; those without a decision are left out, and so are concepts of which no photo
+            tells that they are absent.
 
     Returns:
         level, and "all" -> {"precision", "recall", "pairs"}; without any decision nothing.
     """
-    counts: dict[str, list[int]] = {}  # pairs, present, found, both
+    of_concept: dict[tuple[str, str], Counter] = {}
     for row in rows:
         if row["found"] == "":
             continue
-        truth, found = int(row["truth"]), int(row["found"])
-        for group in (row["level"], "all"):
-            sums = counts.setdefault(group, [0, 0, 0, 0])
-            for place, value in enumerate((1, truth, found, truth * found)):
-                sums[place] += value
+        counts = of_concept.setdefault((row["level"], row["concept"]), Counter())
+        counts[row["truth"], row["found"]] += 1
+    groups: dict[str, Counter] = {}
+    for (level, _), counts in of_concept.items():
+        unknown, absent = (counts[truth, "0"] + counts[truth, "1"] for truth in ("", "0"))
+        if absent or not unknown:
+            for group in (level, "all"):
+                groups.setdefault(group, Counter()).update(counts)
+    return {group: _precision_and_recall(counts) for group, counts in groups.items()}
+
+
+def _precision_and_recall(counts: Counter) -> dict[str, float]:
+    """Of pairs by (truth, found), each "0" or "1"."""
+    hit, wrong, missed = counts["1", "1"], counts["0", "1"], counts["1", "0"]
     return {
-        group: {
-            "precision": both / found if found else 0.0,
-            "recall": both / present if present else 0.0,
-            "pairs": pairs,
-        }
-        for group, (pairs, present, found, both) in counts.items()
+        "precision": hit / (hit + wrong) if hit + wrong else 0.0,
+        "recall": hit / (hit + missed) if hit + missed else 0.0,
+        "pairs": hit + wrong + missed + counts["0", "0"],
     }
 
 

@@ -225,7 +225,10 @@ def verification(scores: Scores) -> Table:
         )
         for key, label in (("mask", "mask (the paper: COCO-80)"), ("all", "all levels"))
     )
-    note = "Over all pairs of a test photo and a concept, at the thresholds that the model stores."
+    note = (
+        "Over all pairs of a test photo and a concept that are fully annotated, at the thresholds that the "
+        "model stores."
+    )
     return Table("verification", "Supplement, section 5: verification", ("concepts",), measures, rows,
                  paper["source"], (note,))  # fmt: skip
 

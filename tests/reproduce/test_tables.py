@@ -114,7 +114,9 @@ def test_zero_shot_has_ours_saliency_and_floors():
 
 def test_verification_counts_pairs_with_a_decision():
     pairs = [("mask", 1, 1), ("mask", 1, 0), ("mask", 0, 1), ("mask", 0, 1), ("box", 1, 1), ("box", 1, "")]
-    found = reading.verified({"level": level, "truth": t, "found": str(f)} for level, t, f in pairs)
+    found = reading.verified(
+        {"level": level, "concept": level, "truth": str(t), "found": str(f)} for level, t, f in pairs
+    )
     assert found["mask"] == {"precision": 1 / 3, "recall": 1 / 2, "pairs": 4}
     assert found["all"] == {"precision": 2 / 4, "recall": 2 / 3, "pairs": 5}
     table = tables.verification({0: {"Ours": metrics() | {"verification": found}}})

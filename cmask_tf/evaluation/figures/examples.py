@@ -40,11 +40,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class Scored:
-    """A photo with its score for a concept, and whether the concept is in it."""
+    """A photo with its score for a concept, and whether the concept is in it; None: nobody says."""
 
     photo: str
     score: float
-    there: bool
+    there: bool | None
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def read_examples(file: Path, allowed: Callable[[str], bool]) -> Examples:
         if not may[photo]:
             continue
         try:
-            there = row["truth"] == "1"
+            there = {"1": True, "0": False}.get(row["truth"])
             if there and row["iou"]:
                 numbers = float(row["iou"]), float(row["area"] or 0)
                 pairs.append(Pair(photo, concept, row["level"], row["kind"], *numbers))

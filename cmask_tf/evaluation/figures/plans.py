@@ -29,6 +29,7 @@ _MASK_LEVEL = ("FCIS", OURS, "Saliency-DSS", "Mask-R-CNN-star")
 _BASELINES = (OURS, "Saliency-DSS", "Mask-R-CNN-star")
 _SMALL_SIDE = 96
 _NAMES = {0.1: "10 %", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 0.9: "90 %"}
+_THERE = {True: "there", False: "absent", None: "not annotated"}
 _MASKS = "A mask is shown by the photo's pixels in it, with its IoU"
 
 Entry = tuple[Cell, str | None]  # the text below; None: the number that belongs to the cell
@@ -198,7 +199,7 @@ def _extremes(examples: Examples, level: str, count: int, number: int) -> Plan:
     rows = []
     for name in spread_concepts(enough, count):
         scored = [*examples.highest[name], *examples.lowest[name]]
-        notes = (f"{one.score:.2f} {'there' if one.there else 'absent'}" for one in scored)
+        notes = (f"{one.score:.2f} {_THERE[one.there]}" for one in scored)
         cells = (Cell("photo", one.photo) for one in scored)
         rows.append(((name,), tuple(zip(cells, notes, strict=True))))
     names = [f"highest {n}" for n in range(1, EXTREMES + 1)] + [f"lowest {n}" for n in range(EXTREMES, 0, -1)]
