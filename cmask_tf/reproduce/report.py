@@ -25,6 +25,7 @@ from cmask_tf.reproduce.plan import Request
 from cmask_tf.reproduce.progress import duration
 from cmask_tf.reproduce.run import read_times
 from cmask_tf.reproduce.scores import read_one, read_scores
+from cmask_tf.reproduce.settings import differences
 from cmask_tf.reproduce.tables import Cell, Table
 
 PICTURES = "pictures"
@@ -165,7 +166,7 @@ def _write_documents(partial, request, scores, made, found, times, pictures) -> 
     sections = [_about(request, scores), _orderings(found)]
     sections += [Section(table.key, table.title, (grid(table), *table.notes)) for table in made]
     sections.append(Section("pictures", "Pictures", tuple(pictures)))
-    sections.append(_times(request, times))
+    sections += [_settings(request), _times(request, times)]
     (partial / "report.md").write_text(document.markdown(title, sections), encoding="utf-8")
     (partial / "report.html").write_text(document.html(title, sections), encoding="utf-8")
 
@@ -204,6 +205,15 @@ def _orderings(found: Sequence[Ordering]) -> Section:
     rows = tuple(map(ordering_row, found))
     notes = dict.fromkeys(note for one in found for note in one.notes)
     return Section("orderings", "The paper's orderings", (Grid(header, rows, labels=3), note, *notes))
+
+
+def _settings(request: Request) -> Section:
+    """So that nobody takes what was trained here for the paper's own settings."""
+    found = differences(request.config, configs.paper())
+    rows = tuple((name, str(here), str(paper)) for name, here, paper in found if name not in ("name", "seed"))
+    note = "Every other field is that of the preset: the paper's value, or ours where the paper has none."
+    table = Grid(("field", "here", "preset paper"), rows)
+    return Section("settings", "Where the config is not the preset paper", (table, note))
 
 
 def _times(request: Request, times: dict[str, float]) -> Section:

@@ -13,6 +13,7 @@ from cmask_tf.errors import UserError
 from cmask_tf.reproduce import ablations, run
 from cmask_tf.reproduce.plan import Request, data_steps, model_steps, plan, report_step
 from cmask_tf.reproduce.progress import Progress
+from cmask_tf.reproduce.settings import differences
 
 CLAIM = "reproduction.json"  # what OUT was begun with
 _NEEDED = ("coco/concept_masks_val.json", "coco/concept_masks_test.json",
@@ -118,19 +119,8 @@ def _claim(
 
 def _difference(file: Path, config: configs.Config) -> str:
     """The first field that differs: "refine.epochs: 11 there, 12 asked for"."""
-    there, asked = (_flat(one) for one in (configs.load(str(file)), config))
-    name = next(name for name in asked if asked[name] != there.get(name))
-    return f"{name}: {there.get(name)!r} there, {asked[name]!r} asked for"
-
-
-def _flat(config: configs.Config) -> dict[str, object]:
-    flat = {}
-    for name, value in vars(config).items():
-        if hasattr(value, "__dataclass_fields__"):
-            flat |= {f"{name}.{leaf}": field for leaf, field in vars(value).items()}
-        else:
-            flat[name] = value
-    return flat
+    name, there, asked = differences(configs.load(str(file)), config)[0]
+    return f"{name}: {there!r} there, {asked!r} asked for"
 
 
 def _other_design(source: str, overrides: Sequence[str]) -> configs.Config | None:

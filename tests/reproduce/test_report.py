@@ -1,5 +1,6 @@
 """The report: every table in three forms, valid HTML, and the paper's figures in columns of their own."""
 
+import dataclasses
 import json
 import sys
 from html.parser import HTMLParser
@@ -99,9 +100,9 @@ def test_the_page_is_valid_and_has_every_table_and_picture(asked):
     write_report(asked, figures=figures)
     place = asked.out / "report"
     page = Page((place / "report.html").read_text())
-    assert page.ids == ["about", "orderings", *KEYS, "pictures", "times"]
+    assert page.ids == ["about", "orderings", *KEYS, "pictures", "settings", "times"]
     assert page.hrefs == [f"#{key}" for key in page.ids]
-    assert len(page.tables) == len(KEYS) + 2
+    assert len(page.tables) == len(KEYS) + 3
     assert page.sources == ["pictures/fig4.png", "pictures/curves.png"]
     assert all((place / source).is_file() for source in page.sources)
     assert "Attention &lt;of&gt; maps" in (place / "report.html").read_text()
@@ -113,7 +114,7 @@ def test_markdown_and_json_hold_the_same_tables(asked):
     assert json.loads((place / "metrics.json").read_text()) == json.loads(json.dumps(found))
     assert list(found["tables"]) == KEYS
     text = (place / "report.md").read_text()
-    assert [line for line in text.splitlines() if line.startswith("## ")][2:-2] == [
+    assert [line for line in text.splitlines() if line.startswith("## ")][2:-3] == [
         f"## {table['title']}" for table in found["tables"].values()
     ]
     ours = [
@@ -144,6 +145,19 @@ def test_the_papers_figures_stand_in_columns_of_their_own(asked):
 def test_a_table_without_papers_figures_has_no_such_columns():
     words = grid(Table("k", "T", ("model",), ("AUC",), (Row(("Ours",), (Cell((0.7,)),)),)))
     assert (words.header, words.rows, words.paper) == (("model", "AUC"), (("Ours", "0.700"),), 0)
+
+
+def test_the_report_tells_every_field_that_is_not_the_presets_paper(asked):
+    write_report(asked, figures=figures)
+    *_, settings, _ = Page((asked.out / "report/report.html").read_text()).tables
+    told = {row[0][1]: tuple(text for _, text in row[1:]) for row in settings[1:]}
+    assert told["refine.discrimination_weight"] == ("0.3", "1.0")
+    assert told["attention.sizes"] == ("(96, 160)", "(300, 700)")
+    here, paper = dataclasses.asdict(asked.config), dataclasses.asdict(config.paper())
+    parts = [name for name, value in here.items() if isinstance(value, dict)]
+    assert told.keys() == {
+        f"{part}.{field}" for part in parts for field in here[part] if here[part][field] != paper[part][field]
+    }
 
 
 def test_cells_tell_their_spread():
