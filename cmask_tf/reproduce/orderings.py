@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from cmask_tf.reproduce.tables import OIVG, Scores, level_value, untrained
 
 # What is behind an ordering that is not found, by the system that ought to be the worse one: as far as the
-# measurements of the loss terms tell (docs/training.md).
+# measurements on ConceptWorld tell (docs/training.md, docs/reproduce.md).
 REASONS = {
     "Original": "Original-Finetuned is not above Original: Eqn. 2 asks nothing of the coarse maps, which are "
     "inputs of a layer that learns from scratch, and they lose most of their likeness to Stage 1's.",
@@ -22,6 +22,10 @@ REASONS = {
     "where other concepts lie close, which costs overlap (soft IoU) sooner than the maximum's place.",
     "Ours-noNeg": "Ours is not above Ours-noNeg: Stage 3 stretches each map to [0, 1], which makes up for "
     "maps that the loss has darkened or left bright.",
+    "Ours-singleAtt": "Ours is not above Ours-singleAtt: a second, finer map makes masks smaller, which raises "
+    "precision and lowers recall; where the attention itself is weak, recall is what IoU hangs on.",
+    "Saliency-DSS": "Ours is not above Saliency-DSS: what stands out in a photo is much of the answer for "
+    "attributes and for objects in front, where ours has no boxes to learn from; it is none for stuff.",
 }
 HOLDS, FAILS, WITHIN = "holds", "does not hold", "within the seeds' spread"
 NOT_MEASURED = "not measured"
