@@ -22,8 +22,8 @@ REASONS = {
     "where other concepts lie close, which costs overlap (soft IoU) sooner than the maximum's place.",
     "Ours-noNeg": "Ours is not above Ours-noNeg: Stage 3 stretches each map to [0, 1], which makes up for "
     "maps that the loss has darkened or left bright.",
-    "Ours-singleAtt": "Ours is not above Ours-singleAtt: a second, finer map makes masks smaller, which raises "
-    "precision and lowers recall; where the attention itself is weak, recall is what IoU hangs on.",
+    "Ours-singleAtt": "Ours is not above Ours-singleAtt: a second, finer map makes masks smaller, which "
+    "raises precision and lowers recall; where the attention itself is weak, recall is what IoU hangs on.",
     "Saliency-DSS": "Ours is not above Saliency-DSS: what stands out in a photo is much of the answer for "
     "attributes and for objects in front, where ours has no boxes to learn from; it is none for stuff.",
 }
