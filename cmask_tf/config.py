@@ -140,6 +140,7 @@ class SegmentationTraining(Schedule):
     dice_weight: float = 0.0
     attention_noise: float = 0.0  # standard deviation of smooth noise added to the attention
     concepts: int = 0  # "lite": of a photo, at most, drawn anew each epoch; 0: all
+    box_weight: float = 0.0  # "lite": of the loss of concepts that have boxes alone; 0: masks alone teach
 
 
 @dataclass(frozen=True)
