@@ -20,6 +20,8 @@ from cmask_tf.training.cluster import chief_first
 from cmask_tf.training.concepts import trained_spellings, with_level
 from cmask_tf.training.validation import PICTURES, Contrast, Means, heat
 
+import os
+AFF = float(os.environ.get("AFF", "0"))
 _BATCH = 4  # validation photos at a time
 ATTENTION_PARTS = ("backbone", "embedding", "refinement")
 
@@ -91,10 +93,13 @@ class SegmentationTask:
             boxed = tf.cast(pairs["boxed"], tf.float32)
             terms = {name: (1 - boxed) * term for name, term in terms.items()}
             terms["box"] = boxed * losses.box_projection(logits, mask)
+            if AFF:
+                image = batch["image"] if rows is None else tf.gather(batch["image"], rows)
+                terms["affinity"] = boxed * losses.box_affinity(logits, mask, image)
         if rows is not None:
             count = tf.shape(batch["image"])[0]
             terms = {name: tf.math.unsorted_segment_mean(term, rows, count) for name, term in terms.items()}
-        weights = {"mask": 1.0, "dice": self.plan.dice_weight, "box": self.plan.box_weight}
+        weights = {"mask": 1.0, "dice": self.plan.dice_weight, "box": self.plan.box_weight, "affinity": AFF}
         return sum(weights[name] * term for name, term in terms.items()), terms
 
     def validate(self) -> dict[str, float]:
