@@ -223,7 +223,7 @@ def box_affinity(logits: tf.Tensor, boxes: tf.Tensor, image: tf.Tensor) -> tf.Te
     colours = lab(tf.nn.avg_pool2d(image, 4, 4, "SAME"))
     logits = tf.nn.avg_pool2d(logits, 4, 4, "SAME")
     inside = tf.nn.max_pool2d(boxes, 4, 4, "SAME")[..., 0]
-    yes, no = tf.nn.log_sigmoid(logits)[..., 0], tf.nn.log_sigmoid(-logits)[..., 0]
+    yes, no = tf.math.log_sigmoid(logits)[..., 0], tf.math.log_sigmoid(-logits)[..., 0]
     total, pairs = 0.0, 0.0
     for shift in ((0, 2), (2, 0), (2, 2), (2, -2)):
         far = [tf.roll(x, shift, (1, 2)) for x in (colours, yes, no)]
