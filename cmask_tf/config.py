@@ -366,6 +366,8 @@ def _validate(config: Config, where: str) -> None:
     for name, value in counts.items():
         if value < 0:
             raise UserError(f"{where}: {name} is 0 or more")
+    if config.segment.box_weight < 0 or (config.segment.box_weight and not lite):
+        raise UserError(f"{where}: segment.box_weight is 0 or more, and 0 but for segmentation.design 'lite'")
     if config.segment.frozen_stages:
         raise UserError(f"{where}: segment.frozen_stages is 0: Stage 3 trains no backbone")
 

@@ -207,44 +207,6 @@ def box_projection(logits: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
     return total + tf.reduce_mean(outside, axis=(1, 2, 3))
 
 
-def box_affinity(logits: tf.Tensor, boxes: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Pixels of like colour have like labels (BoxInst, arXiv 2012.02310, Eqn. 5; not in the paper).
-
-    The cross entropy of "both alike" over the pairs of a pixel inside a box and one of its 8 neighbours, two pixels away
-    at a quarter of the size, whose colours are alike.
-
-    Args:
-        logits, boxes: as in `box_projection`.
-        image: float32 [B, S, S, 3], RGB, 0 to 255.
-
-    Returns:
-        float32 [B].
-    """
-    colours = lab(tf.nn.avg_pool2d(image, 4, 4, "SAME"))
-    logits = tf.nn.avg_pool2d(logits, 4, 4, "SAME")
-    inside = tf.nn.max_pool2d(boxes, 4, 4, "SAME")[..., 0]
-    yes, no = tf.math.log_sigmoid(logits)[..., 0], tf.math.log_sigmoid(-logits)[..., 0]
-    total, pairs = 0.0, 0.0
-    for shift in ((0, 2), (2, 0), (2, 2), (2, -2)):
-        far = [tf.roll(x, shift, (1, 2)) for x in (colours, yes, no)]
-        distance = tf.norm(colours - far[0] + 1e-6, axis=-1)
-        alike = tf.cast(tf.exp(-distance / 2) >= 0.3, tf.float32) * inside
-        same = tf.reduce_logsumexp(tf.stack([yes + far[1], no + far[2]]), axis=0)
-        total -= tf.reduce_sum(alike * same, axis=(1, 2))
-        pairs += tf.reduce_sum(alike, axis=(1, 2))
-    return tf.math.divide_no_nan(total, pairs)
-
-
-def lab(image: tf.Tensor) -> tf.Tensor:
-    """CIE L*a*b* (D65) of sRGB float32 [..., 3] in 0..255."""
-    x = image / 255
-    x = tf.where(x > 0.04045, ((x + 0.055) / 1.055) ** 2.4, x / 12.92)
-    m = tf.constant([[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]])
-    xyz = tf.tensordot(x, m, 1) / tf.constant([0.95047, 1.0, 1.08883])
-    f = tf.where(xyz > 0.008856, tf.maximum(xyz, 1e-6) ** (1 / 3), 7.787 * xyz + 16 / 116)
-    return tf.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], -1)
-
-
 def present_dice(logits: tf.Tensor, mask: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     """Soft Dice of the planes that show something, for a network with one plane a concept (not in the paper).
 

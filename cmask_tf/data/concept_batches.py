@@ -128,8 +128,7 @@ def _maps(record: Example, places: tf.Tensor, flipped: tf.Tensor) -> list[tf.Ten
 def _kept(whole: tf.Tensor, seen: tf.Tensor) -> tf.Tensor:
     """bool [K]: the concepts of which a cut of labels [H, W, K] leaves a quarter, and something."""
     areas = [
-        tf.math.count_nonzero(_inside(labels), axis=(0, 1), dtype=tf.float32)
-        for labels in (whole, seen)
+        tf.math.count_nonzero(_inside(labels), axis=(0, 1), dtype=tf.float32) for labels in (whole, seen)
     ]
     return (areas[1] >= augment.LEAST_INSIDE * areas[0]) & (areas[1] > 0)
 

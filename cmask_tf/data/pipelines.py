@@ -126,7 +126,7 @@ def refinement_batches(
         found = {
             "image": photo.image(size),
             "concepts": _at_least_one(concepts),
-            "targets": _targets(record, photo, boxes, used, slots, columns, grid),
+            "targets": geometry.boxes_to_grid(tf.boolean_mask(boxes, used), slots, columns, grid, grid),
             "tags": _known(table, record["tags"]),
         }
         if teacher:
@@ -140,30 +140,6 @@ def refinement_batches(
         shapes |= {"matched": [None], "binary": [grid, grid, None]}
     examples = serialized(records, order, teacher.files if teacher else None)
     return assembled(examples, example, order, batch, shapes)
-
-
-def _targets(record, photo, boxes, used, slots, columns, grid):
-    """G of each concept: its boxes, or the share of each cell that its masks cover."""
-    masks = tf.boolean_mask(record["masks"], used)
-    drawn = masks != ""
-    filled = geometry.boxes_to_grid(
-        tf.boolean_mask(tf.boolean_mask(boxes, used), ~drawn), tf.boolean_mask(slots, ~drawn), columns, grid, grid
-    )
-
-    def covered():
-        planes = tf.map_fn(
-            lambda png: tf.io.decode_png(png, channels=1)[..., 0],
-            tf.boolean_mask(masks, drawn),
-            fn_output_signature=tf.TensorSpec([None, None], tf.uint8),
-        )
-        seen = photo.planes(tf.transpose(planes, (1, 2, 0)))
-        small = tf.image.resize(tf.cast(seen > 0, tf.float32), (grid, grid), method="area")
-        return tf.transpose(
-            tf.math.unsorted_segment_max(tf.transpose(small, (2, 0, 1)), tf.boolean_mask(slots, drawn), columns), (1, 2, 0)
-        )
-
-    masked = tf.cond(tf.reduce_any(drawn), covered, lambda: tf.zeros_like(filled))
-    return tf.ensure_shape(tf.maximum(filled, masked), [grid, grid, None])
 
 
 def verification_batches(

@@ -20,8 +20,6 @@ from cmask_tf.training.cluster import chief_first
 from cmask_tf.training.concepts import trained_spellings, with_level
 from cmask_tf.training.validation import PICTURES, Contrast, Means, heat
 
-import os
-AFF = float(os.environ.get("AFF", "0"))
 _BATCH = 4  # validation photos at a time
 ATTENTION_PARTS = ("backbone", "embedding", "refinement")
 
@@ -79,7 +77,8 @@ class SegmentationTask:
         return self.models["segmentation_decoder"]({**maps, "attention": attention}, training=training)
 
     def loss(self, batch: dict) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Per-example cross entropy of the mask (and Dice), each term apart, float32 [b].
+        """Per-example cross entropy of the mask (and Dice; of boxes the projection), each term apart,
+        float32 [b].
 
         Of an example with several concepts it is the mean over them.
         """
@@ -89,17 +88,14 @@ class SegmentationTask:
         terms = {"mask": losses.mask_loss(logits, mask, weight)}
         if self.plan.dice_weight:
             terms["dice"] = losses.mask_dice(logits, mask, weight)
-        if self.plan.box_weight:
+        if self.plan.box_weight and rows is not None:
             boxed = tf.cast(pairs["boxed"], tf.float32)
             terms = {name: (1 - boxed) * term for name, term in terms.items()}
             terms["box"] = boxed * losses.box_projection(logits, mask)
-            if AFF:
-                image = batch["image"] if rows is None else tf.gather(batch["image"], rows)
-                terms["affinity"] = boxed * losses.box_affinity(logits, mask, image)
         if rows is not None:
             count = tf.shape(batch["image"])[0]
             terms = {name: tf.math.unsorted_segment_mean(term, rows, count) for name, term in terms.items()}
-        weights = {"mask": 1.0, "dice": self.plan.dice_weight, "box": self.plan.box_weight, "affinity": AFF}
+        weights = {"mask": 1.0, "dice": self.plan.dice_weight, "box": self.plan.box_weight}
         return sum(weights[name] * term for name, term in terms.items()), terms
 
     def validate(self) -> dict[str, float]:
@@ -182,8 +178,8 @@ def _pairs(batch: dict) -> tuple[tf.Tensor | None, dict]:
 
     Returns:
         rows: int32 [P], the photo of each pair; None where pair i has photo i.
-        pairs: "attention", "mask", "weight" [P, S, S, ...], "concepts" and "boxed" [P]; one pair of weight 0 when
-            there is none.
+        pairs: "attention", "mask", "weight" [P, S, S, ...], "concepts" and "boxed" [P]; one pair of weight 0
+            when there is none.
     """
     if "concepts" not in batch:
         return None, batch
