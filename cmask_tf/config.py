@@ -140,6 +140,7 @@ class SegmentationTraining(Schedule):
     dice_weight: float = 0.0
     attention_noise: float = 0.0  # standard deviation of smooth noise added to the attention
     concepts: int = 0  # "lite": of a photo, at most, drawn anew each epoch; 0: all
+    box_weight: float = 0.0  # "lite": of the loss of concepts that have boxes alone; 0: masks alone teach
 
 
 @dataclass(frozen=True)
@@ -365,6 +366,8 @@ def _validate(config: Config, where: str) -> None:
     for name, value in counts.items():
         if value < 0:
             raise UserError(f"{where}: {name} is 0 or more")
+    if config.segment.box_weight < 0 or (config.segment.box_weight and not lite):
+        raise UserError(f"{where}: segment.box_weight is 0 or more, and 0 but for segmentation.design 'lite'")
     if config.segment.frozen_stages:
         raise UserError(f"{where}: segment.frozen_stages is 0: Stage 3 trains no backbone")
 

@@ -187,6 +187,26 @@ def mask_dice(logits: tf.Tensor, mask: tf.Tensor, weight: tf.Tensor) -> tf.Tenso
     return _dice(weight * tf.sigmoid(logits), weight * mask, axis=(1, 2, 3))
 
 
+def box_projection(logits: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
+    """A mask that boxes alone tell of fills their rows and columns and nothing outside (not in the paper).
+
+    The sum of the Dice of the maxima over columns, that over rows (BoxInst, arXiv 2012.02310, Eqn. 2), and
+    the cross entropy outside the boxes, by its mean over all pixels.
+
+    Args:
+        logits: float32 [B, S, S, 1].
+        boxes: float32 [B, S, S, 1], 1 inside any of the concept's boxes, else 0.
+
+    Returns:
+        float32 [B].
+    """
+    mask, total = tf.sigmoid(logits), 0.0
+    for axis in (1, 2):
+        total += _dice(tf.reduce_max(mask, axis), tf.reduce_max(boxes, axis), axis=(1, 2))
+    outside = (1 - boxes) * tf.nn.softplus(logits)
+    return total + tf.reduce_mean(outside, axis=(1, 2, 3))
+
+
 def present_dice(logits: tf.Tensor, mask: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     """Soft Dice of the planes that show something, for a network with one plane a concept (not in the paper).
 

@@ -76,6 +76,13 @@ def mask_cross_entropy(logits, mask, weight):
     return np.sum(weight * sigmoid_cross_entropy(mask, logits)) / np.sum(weight)
 
 
+def box_projection(logit, box):
+    """BoxInst's projection term on both axes, and the cross entropy outside, of planes [S, S, 1]."""
+    p = 1 / (1 + np.exp(-logit))
+    sides = sum(soft_dice(p.max(axis), box.max(axis)) for axis in (0, 1))
+    return sides + np.mean((1 - box) * -np.log(1 - p))
+
+
 def soft_dice(p, g):
     """1 - (2 sum p g + 1) / (sum p + sum g + 1)."""
     return 1.0 - (2.0 * np.sum(p * g) + 1.0) / (np.sum(p) + np.sum(g) + 1.0)

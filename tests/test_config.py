@@ -100,6 +100,8 @@ def test_what_regularises_is_off_unless_asked_for():
 
 @pytest.mark.parametrize("preset", ["paper", "lite"])
 def test_stage_3_has_no_backbone_to_freeze(preset):
+    with pytest.raises(UserError, match="segment.box_weight is 0 or more, and 0 but for segmentation.design"):
+        configs.load(preset, ["segment.box_weight=-1"])
     with pytest.raises(UserError, match="segment.frozen_stages is 0: Stage 3 trains no backbone"):
         configs.load(preset, ["segment.frozen_stages=1"])
 

@@ -174,6 +174,29 @@ def test_mask_loss_and_dice_against_numpy():
     np.testing.assert_allclose(losses.mask_dice(logits, mask, weight), expected, rtol=1e-5)
 
 
+def test_box_projection_against_numpy():
+    rng = np.random.default_rng(3)
+    logits = rng.normal(size=(3, 6, 6, 1)).astype(np.float32)
+    boxes = np.zeros_like(logits)
+    boxes[0, 1:4, 2:5], boxes[1, :2, :3], boxes[1, 4:, 4:] = 1, 1, 1  # one box, two boxes, none
+    expected = map_rows(reference.box_projection, logits, boxes)
+    np.testing.assert_allclose(losses.box_projection(logits, boxes), expected, rtol=1e-5)
+
+
+def test_a_mask_that_touches_all_sides_of_its_box_and_stays_inside_is_right():
+    box = np.zeros((1, 8, 8, 1), np.float32)
+    box[0, 2:6, 1:7] = 1
+
+    def loss(mask):
+        return float(losses.box_projection(100 * mask[None, ..., None] - 50.0, box)[0])
+
+    full = box[0, ..., 0]
+    cross = full * ((np.arange(8) == 3)[:, None] | (np.arange(8) == 2))
+    assert loss(full) < 1e-4 and loss(cross) < 1e-4  # what is inside is left to the concepts with masks
+    assert loss(full * (np.arange(8) < 5)) > 0.1  # two columns stay empty
+    assert loss(np.maximum(full, np.eye(8)[0])) > 0.5  # a pixel outside
+
+
 def test_padding_never_contributes_and_an_example_without_concepts_has_loss_zero(case):
     def all_losses(concepts, targets):
         few = tf.constant(case["logits"]), tf.constant(concepts), tf.constant(targets)

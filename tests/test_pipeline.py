@@ -12,8 +12,10 @@ import cv2
 import h5py
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cmask_tf.cli import main as cmask
+from cmask_tf.data import attention_records
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -96,6 +98,29 @@ def test_a_finished_stage_is_not_trained_again(folder, model, capsys):
     assert cmask(["train", "embedding", *embedding_arguments(folder, folder / "embedding")]) == 0
     assert "finished already" in capsys.readouterr().out
     assert (folder / "embedding/backbone.weights.h5").stat().st_mtime_ns == before
+
+
+def test_lite_learns_from_boxes_too_what_has_no_masks(folder, model, tmp_path):
+    given = [
+        "--data",
+        str(folder / "records"),
+        "--from",
+        str(folder / "refine"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    design = ["segmentation.design=lite", "segment.box_weight=1", "segment.batch=8", "verification.hidden=0"]
+    changes = [word for override in design for word in ("--set", override)]
+    assert cmask(["train", "segmentation", *given, *changes]) == 0
+    learnt = json.loads((tmp_path / "out.run/history.json").read_text())["train"][-1]
+    assert learnt["loss"] == pytest.approx(learnt["mask"] + learnt["dice"] + learnt["box"], rel=1e-4)
+    assert learnt["box"] > 0
+    levels = {c["name"]: c["level"] for c in json.loads((model / "concepts.json").read_text())}
+    for name, level in (("masks", "mask"), ("boxes", "box")):
+        files = map(str, (tmp_path / f"out.run/attention-{name}").glob("*.tfrecord"))
+        records = [attention_records.parse(one) for one in tf.data.TFRecordDataset(list(files))]
+        assert {levels[word.decode()] for one in records for word in one["concepts"].numpy()} == {level}
+    assert not (folder / "model.run/attention-boxes").exists()  # the paper's design has masks alone
 
 
 def test_another_config_does_not_overwrite_a_finished_stage(folder, model, capsys):

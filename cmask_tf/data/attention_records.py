@@ -4,12 +4,12 @@ Stage 3 trains on attention of Stages 1 and 2, which no longer change: it is com
 and scale, and once more for the mirrored photo. So are the unions of a concept's masks, which may be many
 PNGs. An attention record is a mask record (`schema`) without its masks, plus
 
-    attention/concepts  string [K]: concepts with a mask that is not a crowd's
+    attention/concepts  string [K]: concepts with a mask that is not a crowd's, or with boxes alone
     attention/shape     int64 [4]: rows and columns of the maps at the first and the second scale
     attention/maps      float16 bytes [2 flips][K][h1*w1 + h2*w2], row-major. The maps of the second flip
                         are those of the mirrored photo, in its own orientation.
     attention/labels    string [K]: PNGs of the photo's size: MASK in any instance of the concept, else
-                        CROWD in any of its crowds, else 0
+                        CROWD in any of its crowds, else 0; of a concept without masks BOX in its boxes
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CONCEPTS = "attention/concepts"
 SHAPE = "attention/shape"
 MAPS = "attention/maps"
 LABELS = "attention/labels"
-MASK, CROWD = 1, 2
+MASK, CROWD, BOX = 1, 2, 3
 
 
 def encode(serialized: bytes, concepts: Sequence[str], maps: Sequence[np.ndarray]) -> bytes:
@@ -61,11 +61,18 @@ def _labels(serialized: bytes, concepts: Sequence[str]) -> list[bytes]:
     record = {name: value.numpy() for name, value in schema.parse(serialized).items()}
     shape = int(record["height"]), int(record["width"])
     labels = {name.encode(): np.zeros(shape, np.uint8) for name in concepts}
-    for name, png, crowd in zip(record["names"], record["masks"], record["crowd"], strict=True):
-        if png and name in labels:
+    masked = {name for name, png in zip(record["names"], record["masks"], strict=True) if png}
+    objects = zip(*(record[key] for key in ("names", "masks", "crowd", "boxes")), strict=True)
+    for name, png, crowd, box in objects:
+        if name not in labels:
+            continue
+        mine = labels[name]
+        if png:
             inside = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE) > 0
-            mine = labels[name]
             mine[inside & (mine != MASK)] = CROWD if crowd else MASK
+        elif name not in masked and not crowd:
+            top, left, bottom, right = np.rint(box * np.tile(shape, 2)).astype(int)
+            mine[top : max(bottom, top + 1), left : max(right, left + 1)] = BOX
     return [cv2.imencode(".png", labels[name.encode()])[1].tobytes() for name in concepts]
 
 

@@ -42,7 +42,7 @@ def concept_batches(
         Batches of "image" float32 [B, S, S, 3] in 0..255; "concepts" int32 [B, K], the place of each concept
         in its record, -1 for none, and in training for one of which the cut leaves less than a quarter;
         "attention" float32 [B, K, S, S, 2], each scale min-max normalised; "mask" and "weight" bool
-        [B, K, S, S, 1]. K is at least 1.
+        [B, K, S, S, 1]; "boxed" bool [B, K], whose "mask" are boxes. K is at least 1.
     """
     order = Order(**order)
 
@@ -53,7 +53,7 @@ def concept_batches(
             seed = augment.example_seed(order.seed, order.epoch, index)
             places = sample(places, concepts, tf.random.fold_in(seed, _OF_CONCEPTS))
         labels = _labels(record, places)
-        shown = tf.reduce_any(labels == attention_records.MASK, axis=-1, keepdims=True)
+        shown = tf.reduce_any(_inside(labels), axis=-1, keepdims=True)
         photo = Photo(record, order, index, shown)
         seen = photo.planes(labels)
         kept = _kept(labels, seen) if order.train else tf.fill(tf.shape(labels)[2:], True)
@@ -87,9 +87,14 @@ def _finished(batch: Example, size: int, train: bool) -> Example:
     attention = draw_attention(maps, window, grids, size, train)
     return batch | {
         "attention": tf.reshape(attention, [-1, count, size, size, 2]),
-        "mask": labels == attention_records.MASK,
+        "mask": _inside(labels),
+        "boxed": tf.reduce_any(labels == attention_records.BOX, axis=(2, 3, 4)),
         "weight": (labels != attention_records.CROWD) & (batch["concepts"] >= 0)[..., None, None, None],
     }
+
+
+def _inside(labels: tf.Tensor) -> tf.Tensor:
+    return (labels == attention_records.MASK) | (labels == attention_records.BOX)
 
 
 def _labels(record: Example, places: tf.Tensor) -> tf.Tensor:
@@ -123,8 +128,7 @@ def _maps(record: Example, places: tf.Tensor, flipped: tf.Tensor) -> list[tf.Ten
 def _kept(whole: tf.Tensor, seen: tf.Tensor) -> tf.Tensor:
     """bool [K]: the concepts of which a cut of labels [H, W, K] leaves a quarter, and something."""
     areas = [
-        tf.math.count_nonzero(labels == attention_records.MASK, axis=(0, 1), dtype=tf.float32)
-        for labels in (whole, seen)
+        tf.math.count_nonzero(_inside(labels), axis=(0, 1), dtype=tf.float32) for labels in (whole, seen)
     ]
     return (areas[1] >= augment.LEAST_INSIDE * areas[0]) & (areas[1] > 0)
 

@@ -86,8 +86,11 @@ def _check_inputs(stage: str, args: argparse.Namespace, config: configs.Config) 
     from cmask_tf import model_directory
     from cmask_tf.vocabulary.artefact import FILES
 
-    verified = ("tags",) if stage == "segmentation" and config.verification.hidden else ()
-    for name in (*SETS[stage], *verified, "val"):
+    more = ()
+    if stage == "segmentation":
+        more += ("tags",) if config.verification.hidden else ()
+        more += ("boxes",) if config.segment.box_weight else ()
+    for name in (*SETS[stage], *more, "val"):
         if not (args.data / name / "dataset.json").is_file():
             raise UserError(f"{args.data / name}: no such record set; expected one from `cmask data prepare`")
     if args.start_from is not None:

@@ -51,7 +51,12 @@ class RefinedMaps:
 
 
 def cache_attention(
-    maps: RefinedMaps, sizes: tuple[int, int], records: RecordSet, spellings: dict[str, int], out: Path
+    maps: RefinedMaps,
+    sizes: tuple[int, int],
+    records: RecordSet,
+    spellings: dict[str, int],
+    out: Path,
+    boxed: bool = False,
 ) -> SimpleNamespace:
     """Writes attention records for all photos of `records`, or what is missing of them.
 
@@ -61,6 +66,7 @@ def cache_attention(
         records: photos with masks.
         spellings: folded name -> trained index; other names get no attention.
         out: the folder to fill, one shard for each of `records`.
+        boxed: of concepts with a box; otherwise of those with a mask.
 
     Returns:
         `.files`: what `pipelines.segmentation_batches` reads.
@@ -73,7 +79,7 @@ def cache_attention(
             if not target.exists():
                 partial = target.with_name(target.name + ".partial")
                 with tf.io.TFRecordWriter(str(partial)) as writer:
-                    for example in _examples(maps, sizes, source, spellings):
+                    for example in _examples(maps, sizes, source, spellings, boxed):
                         writer.write(example)
                         progress.update()
                 os.replace(partial, target)
@@ -81,22 +87,24 @@ def cache_attention(
     return SimpleNamespace(files=done)
 
 
-def _examples(maps: RefinedMaps, sizes, source: str, spellings: dict[str, int]) -> Iterator[bytes]:
+def _examples(
+    maps: RefinedMaps, sizes, source: str, spellings: dict[str, int], boxed: bool
+) -> Iterator[bytes]:
     for batch in pipelines.photo_batches(SimpleNamespace(files=[source]), sizes, _BATCH):
         images = {size: batch[f"image_{size}"] for size in sizes}
         hidden = {
             size: [maps.hidden(x).numpy(), maps.hidden(x[:, :, ::-1]).numpy()] for size, x in images.items()
         }
         for row, serialized in enumerate(batch["serialized"].numpy()):
-            names = masked_names(serialized, spellings)
+            names = annotated_names(serialized, spellings, boxed)
             ids = [spellings[name] for name in names]
             both = [np.stack([maps.select(flip[row], ids) for flip in hidden[size]]) for size in sizes]
             yield attention_records.encode(serialized, names, both)
 
 
-def masked_names(serialized: bytes, spellings: dict[str, int]) -> list[str]:
-    """The known concepts of a record that have a mask which is not a crowd's, each once."""
+def annotated_names(serialized: bytes, spellings: dict[str, int], boxed: bool) -> list[str]:
+    """The known concepts of a record that have a mask (or a box) which is not a crowd's, each once."""
     record = schema.parse(serialized)
     rows = zip(record["names"].numpy(), record["masks"].numpy(), record["crowd"].numpy(), strict=True)
-    names = (name.decode() for name, mask, crowd in rows if mask and not crowd)
+    names = (name.decode() for name, mask, crowd in rows if (mask or boxed) and not crowd)
     return [name for name in dict.fromkeys(names) if name in spellings]

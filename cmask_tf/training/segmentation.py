@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import tensorflow as tf
@@ -37,12 +38,12 @@ class SegmentationTask:
         self.validation = at_most(held_out.files, photos, self.plan.validation_photos)
         # A network that encodes the photo apart from its concepts does so once for all of them.
         self.by_photo = config.segmentation.design == "lite"
-        masks = (
-            run.record_set("masks").examples
+        count = (
+            sum(run.record_set(name).examples for name in self._sets())
             if self.by_photo
             else attention_records.count_pairs(self.examples.files)
         )
-        self.steps_per_epoch = pipelines.steps(masks, self.plan.batch)
+        self.steps_per_epoch = pipelines.steps(count, self.plan.batch)
         with run.strategy.scope():
             encoder, decoder = build_segmentation(config.segmentation, self.attention_parts["backbone"])
         self.models = {"segmentation_encoder": encoder, "segmentation_decoder": decoder}
@@ -76,7 +77,8 @@ class SegmentationTask:
         return self.models["segmentation_decoder"]({**maps, "attention": attention}, training=training)
 
     def loss(self, batch: dict) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Per-example cross entropy of the mask (and Dice), each term apart, float32 [b].
+        """Per-example cross entropy of the mask (and Dice; of boxes the projection), each term apart,
+        float32 [b].
 
         Of an example with several concepts it is the mean over them.
         """
@@ -86,10 +88,15 @@ class SegmentationTask:
         terms = {"mask": losses.mask_loss(logits, mask, weight)}
         if self.plan.dice_weight:
             terms["dice"] = losses.mask_dice(logits, mask, weight)
+        if self.plan.box_weight and rows is not None:
+            boxed = tf.cast(pairs["boxed"], tf.float32)
+            terms = {name: (1 - boxed) * term for name, term in terms.items()}
+            terms["box"] = boxed * losses.box_projection(logits, mask)
         if rows is not None:
             count = tf.shape(batch["image"])[0]
             terms = {name: tf.math.unsorted_segment_mean(term, rows, count) for name, term in terms.items()}
-        return terms["mask"] + self.plan.dice_weight * terms.get("dice", 0.0), terms
+        weights = {"mask": 1.0, "dice": self.plan.dice_weight, "box": self.plan.box_weight}
+        return sum(weights[name] * term for name, term in terms.items()), terms
 
     def validate(self) -> dict[str, float]:
         """Precision, recall, IoU and pointing game at the network's size, by level; the masks' contrast."""
@@ -139,18 +146,28 @@ class SegmentationTask:
     def _attention(self):
         run = self.run
         self._spellings = trained_spellings(run.concepts, run.vocabulary)
-        boxed = set(with_level(run.concepts, "mask", "box"))
-        masked = set(with_level(run.concepts, "mask"))
+        shown = set(with_level(run.concepts, "mask", "box"))
         trained = [run.vocabulary.index(c["name"]) for c in run.concepts]
         maps = RefinedMaps(self.attention_parts, run.vocabulary.vectors[trained])
 
         def cache(name: str, concepts: set[int]):
             known = {form: i for form, i in self._spellings.items() if i in concepts}
-            where = run.work / f"attention-{name}"
+            where, records = run.work / f"attention-{name}", run.record_set(name)
             with chief_first(run.strategy, f"attention {name}"):
-                return cache_attention(maps, run.config.attention.sizes, run.record_set(name), known, where)
+                return cache_attention(
+                    maps, run.config.attention.sizes, records, known, where, boxed=name == "boxes"
+                )
 
-        return cache("masks", masked), cache("val", boxed)
+        learned = [cache(name, concepts) for name, concepts in self._sets().items()]
+        files = [file for records in learned for file in records.files]
+        return SimpleNamespace(files=files), cache("val", shown)
+
+    def _sets(self) -> dict[str, set[int]]:
+        """The record sets that teach, and the concepts that each does."""
+        sets = {"masks": set(with_level(self.run.concepts, "mask"))}
+        if self.plan.box_weight:
+            sets["boxes"] = set(with_level(self.run.concepts, "box"))
+        return sets
 
 
 def _pairs(batch: dict) -> tuple[tf.Tensor | None, dict]:
@@ -161,13 +178,14 @@ def _pairs(batch: dict) -> tuple[tf.Tensor | None, dict]:
 
     Returns:
         rows: int32 [P], the photo of each pair; None where pair i has photo i.
-        pairs: "attention", "mask", "weight" [P, S, S, ...] and "concepts" [P]; one pair of weight 0 when
-            there is none.
+        pairs: "attention", "mask", "weight" [P, S, S, ...], "concepts" and "boxed" [P]; one pair of weight 0
+            when there is none.
     """
     if "concepts" not in batch:
         return None, batch
     used = batch["concepts"] >= 0
     first = tf.scatter_nd([[0, 0]], [True], tf.shape(used))
     used |= first & ~tf.reduce_any(used)
-    pairs = {name: tf.boolean_mask(batch[name], used) for name in ("attention", "mask", "weight", "concepts")}
+    names = ("attention", "mask", "weight", "concepts", "boxed")
+    pairs = {name: tf.boolean_mask(batch[name], used) for name in names}
     return tf.cast(tf.where(used)[:, 0], tf.int32), pairs

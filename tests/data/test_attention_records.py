@@ -44,6 +44,25 @@ def test_the_bytes_are_laid_out_as_documented(plain, maps):
     np.testing.assert_array_equal(values[1, 0, 12:], maps[1][1, 0].ravel())
 
 
+def test_a_concept_without_masks_is_labelled_by_its_boxes(tmp_path):
+    hat = rle.encode(np.asfortranarray(np.eye(4, 6, dtype=np.uint8)))
+    objects = (
+        Object("hat", None, hat),
+        Object("hat", (0.5, 0.5, 1.0, 1.0), None),  # one without its mask says nothing
+        Object("shoe", (0.0, 0.5, 0.5, 1.0), None),
+        Object("shoe", (0.75, 0.0, 0.76, 0.01), None),  # a pixel at least
+        Object("shoe", (0.0, 0.0, 1.0, 1.0), None, crowd=True),
+    )
+    plain = schema.encode(Annotated(tmp_path, "7", 4, 6, objects, ()), b"pixels")
+    maps = [np.zeros((2, 2, 1, 1), np.float16)] * 2
+    record = attention_records.parse(attention_records.encode(plain, ["hat", "shoe"], maps))
+    labels = [attention_records.labels_of(record, place).numpy()[..., 0] for place in range(2)]
+    np.testing.assert_array_equal(labels[0], np.eye(4, 6))
+    shoe = np.zeros((4, 6))
+    shoe[:2, 3:] = shoe[3, 0] = attention_records.BOX
+    np.testing.assert_array_equal(labels[1], shoe)
+
+
 def test_the_photo_is_kept(plain, maps):
     before = schema.parse(plain)
     after = attention_records.parse(attention_records.encode(plain, CONCEPTS, maps))

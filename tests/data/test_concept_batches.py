@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cmask_tf import geometry
 from cmask_tf.data import attention_records, augment, pipelines, schema
 from cmask_tf.data.concept_batches import concept_batches
 from cmask_tf.data.sources import Annotated, Object
@@ -170,3 +171,27 @@ def test_the_same_numbers_give_the_same_batches_and_a_skip_goes_on_where_it_was(
         for one, same in zip(whole, other, strict=True):
             for name in one:
                 np.testing.assert_array_equal(one[name], same[name])
+
+
+def test_boxes_take_the_place_of_masks_and_are_marked(tmp_path):
+    names, corners = ["hat", "shoe"], {"hat": (4, 10, 24, 40), "shoe": (40, 5, 55, 45)}
+    size = np.array([60, 50, 60, 50])
+    hat = Object("hat", tuple(np.array(corners["hat"]) / size), rle_of(MASKS["hat"] & mask(4, 10, 14, 40)))
+    shoe = Object("shoe", tuple(np.array(corners["shoe"]) / size), None)
+    encoded = cv2.imencode(".png", np.zeros((60, 50, 3), np.uint8))[1].tobytes()
+    plain = schema.encode(Annotated(tmp_path, "0", 60, 50, (hat, shoe), ()), encoded)
+    maps = [np.stack([attended(names, side, flip) for flip in (False, True)]) for side in CELLS]
+    file = str(tmp_path / "a.tfrecord")
+    with tf.io.TFRecordWriter(file) as writer:
+        for _ in range(16):
+            writer.write(attention_records.encode(plain, names, maps))
+    records = SimpleNamespace(files=[file])
+    (plain, *_) = batches(records, train=False)
+    assert plain["boxed"].tolist() == [[False, True]] * 2
+    whole = geometry.resize_labels(MASKS["shoe"][..., None].astype(np.uint8), SIZE)
+    np.testing.assert_array_equal(plain["mask"][0, 1], whole)
+    (cut,) = batches(records, batch=16)
+    for row, k in np.argwhere(cut["concepts"] >= 0):
+        assert cut["boxed"][row, k] == (cut["concepts"][row, k] == 1)
+        rows, columns = (cut["mask"][row, k, ..., 0].any(axis=axis) for axis in (1, 0))
+        np.testing.assert_array_equal(cut["mask"][row, k, ..., 0], rows[:, None] & columns)
