@@ -26,7 +26,7 @@ from cmask_tf.models.mixing import DIRECT, ConceptTable
 from cmask_tf.models.neighbour_table import BOXED
 from cmask_tf.models.refinement import with_column
 from cmask_tf.training import concept_column
-from cmask_tf.training.calibration import MIN_POSITIVES, best_f1_threshold
+from cmask_tf.training.calibration import MIN_POSITIVES
 from cmask_tf.training.concept_column import Anchor, Examples
 from cmask_tf.training.concept_photos import ConceptPhotos
 from cmask_tf.training.validation import upsample
@@ -223,9 +223,19 @@ def _as_columns(old: Mapping[str, tf.Tensor], columns: np.ndarray) -> dict[str, 
 
 
 def _threshold(raw: np.ndarray, shows: np.ndarray) -> float | None:
+    """Where the share of photos found that show the concept exceeds that of the others by most.
+
+    Not the best F1, as of the other concepts (`calibration`): that depends on how many photos show it, and
+    photos that were gathered for the concept do not tell how common it is.
+    """
     if not MIN_POSITIVES <= shows.sum() <= len(shows) - MIN_POSITIVES:
         return None
-    return best_f1_threshold(raw, shows)
+    ranked = np.unique(raw)
+    between = (ranked[1:] + ranked[:-1]) / 2
+    if not len(between):
+        return None
+    found = [np.mean(raw[shows] >= t) - np.mean(raw[~shows] >= t) for t in between]
+    return float(between[np.argmax(found)])
 
 
 def _tables(texts: Mapping[str, dict], name: str, threshold: float | None) -> dict[str, dict]:

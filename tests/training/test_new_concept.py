@@ -144,6 +144,10 @@ def test_few_photos_take_the_pooled_threshold():
     raw, shows = np.linspace(1, 0, 10), np.arange(10) < 4
     assert _threshold(raw, shows) is None and _threshold(raw, ~shows[::-1]) is None
     assert _threshold(raw, np.arange(10) < 5) == pytest.approx((raw[4] + raw[5]) / 2)
+    # As many photos of one kind as one likes leave it where it is.
+    many = np.r_[raw, np.repeat(raw[:5], 9)], np.r_[np.arange(10) < 5, np.ones(45, bool)]
+    assert _threshold(*many) == pytest.approx((raw[4] + raw[5]) / 2)
+    assert _threshold(np.zeros(10), shows | (raw > 0.5)) is None
     texts = {"mixing": MIXING, "thresholds": THRESHOLDS}
     assert _tables(texts, "bag", None)["thresholds"] == {"pooled": 0.1, "concepts": {"dress": -0.2}}
 
