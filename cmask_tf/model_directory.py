@@ -266,16 +266,10 @@ def save(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        _check_room(partial, parts)
+        texts = {"concepts": list(concepts), "mixing": mixing, "thresholds": thresholds}
+        _write(partial, {**texts, "provenance": provenance}, parts)
         config.save(partial / "config.json")
         vocabulary.save(partial / "vocabulary")
-        texts = {"concepts": list(concepts), "mixing": mixing, "thresholds": thresholds}
-        for name, value in {**texts, "provenance": provenance}.items():
-            if value is not None:
-                text = json.dumps(value, indent=2, ensure_ascii=False)
-                (partial / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-        for name, part in parts.items():
-            part.save_weights(partial / f"{name}.weights.h5")
         swap(partial, directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -292,16 +286,21 @@ def _check_room(folder: Path, parts: Mapping[str, keras.Model]) -> None:
         )
 
 
-def save_with_vocabulary(
-    source: str | Path, directory: str | Path, vocabulary: Vocabulary, mixing: Mapping | None
+def save_changed(
+    source: str | Path,
+    directory: str | Path,
+    vocabulary: Vocabulary | None = None,
+    texts: Mapping[str, object] | None = None,
+    parts: Mapping[str, keras.Model] | None = None,
 ) -> None:
-    """Writes a copy of a model directory that has another vocabulary: whole, or not at all.
+    """Writes a copy of a model directory in which some of it is new: whole, or not at all.
 
     Args:
         source: a model directory; may be the same as `directory`.
         directory: where; a model directory that is already there is replaced.
-        vocabulary: holds every trained concept.
-        mixing: p(q) and theta; None when the model has none.
+        vocabulary: instead of the old one; holds every trained concept.
+        texts: of "concepts", "mixing", "thresholds" and "provenance", by these names.
+        parts: networks by name.
     """
     source, directory = Path(source), Path(directory).resolve()
     check_target(directory)
@@ -310,16 +309,24 @@ def save_with_vocabulary(
     partial = directory.with_name(directory.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        shutil.copytree(
-            source, partial, ignore=shutil.ignore_patterns("vocabulary", "mixing.json", presets.SUMS)
-        )
-        vocabulary.save(partial / "vocabulary")
-        if mixing is not None:
-            text = json.dumps(mixing, indent=2, ensure_ascii=False)
-            (partial / "mixing.json").write_text(text + "\n", encoding="utf-8")
+        shutil.copytree(source, partial, ignore=shutil.ignore_patterns(presets.SUMS))
+        if vocabulary is not None:
+            vocabulary.save(partial / "vocabulary")
+        _write(partial, texts or {}, parts or {})
         swap(partial, directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(folder: Path, texts: Mapping[str, object], parts: Mapping[str, keras.Model]) -> None:
+    """The JSON files and networks of a model directory; None is not written."""
+    _check_room(folder, parts)
+    for name, value in texts.items():
+        if value is not None:
+            text = json.dumps(value, indent=2, ensure_ascii=False)
+            (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    for name, part in parts.items():
+        part.save_weights(folder / f"{name}.weights.h5")
 
 
 def check_target(directory: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_damaged_file_is_named_before_it_is_read(name, copy):
         ConceptSegmenter.load(copy)
     assert str(caught.value).startswith(f"{copy / name}: damaged: ")
     with pytest.raises(UserError, match="damaged"):
-        model_directory.save_with_vocabulary(copy, copy.parent / "new", None, None)
+        model_directory.save_changed(copy, copy.parent / "new")
 
 
 def test_a_missing_file_is_named(copy):

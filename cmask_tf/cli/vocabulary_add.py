@@ -120,7 +120,7 @@ def _save_model(source: Path, out: Path, vocabulary) -> None:
     if (source / "mixing.json").is_file():
         concepts = model_directory.load_concepts(source)
         mixing = extend_mixing(vocabulary, concepts, model_directory.load_json(source / "mixing.json"))
-    model_directory.save_with_vocabulary(source, out, vocabulary, mixing)
+    model_directory.save_changed(source, out, vocabulary, {"mixing": mixing})
 
 
 def _report(out: Path, old, grown, names) -> None:

@@ -8,6 +8,7 @@ neither at inference (`fold`, `columns`) nor in training (`hidden_maps`, `chosen
 from __future__ import annotations
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -38,7 +39,38 @@ def fold(refinement: keras.Model, word_vectors: tf.Tensor) -> tuple[tf.Tensor, t
         bias: float32 [bottleneck].
     """
     kernel, bias = _layer(refinement, "bottleneck")
+    # Concepts that were added later (`with_column`) are left out: terms of zero would still change the order
+    # in which the others are added up, and so their sum's last bit.
+    used = tf.reduce_any(kernel != 0, axis=1)
+    if not tf.reduce_all(used):
+        kernel, word_vectors = tf.boolean_mask(kernel, used), tf.boolean_mask(word_vectors, used)
     return tf.matmul(tf.nn.l2_normalize(word_vectors, -1), kernel, transpose_a=True), bias
+
+
+def with_column(
+    refinement: keras.Model, place: int, weights: np.ndarray, bias: np.ndarray | float
+) -> keras.Model:
+    """The network with another column of its second layer; all else stays as it is, to the bit.
+
+    Args:
+        refinement: of V concepts; not changed.
+        place: 0 to V. At V the network grows by an input and an output. The new coarse map's row of the first
+            layer is zero: that layer has learnt without the map, so the hidden maps, and with them all other
+            concepts' maps, remain what they were.
+        weights: float32 [bottleneck].
+        bias: float32 [].
+
+    Returns:
+        A new network.
+    """
+    first, first_bias, kernel, biases = refinement.get_weights()
+    if place == len(biases):
+        first = np.pad(first, [(0, 0), (0, 0), (0, 1), (0, 0)])
+        kernel, biases = np.pad(kernel, [(0, 0)] * 3 + [(0, 1)]), np.pad(biases, (0, 1))
+    kernel[..., place], biases[place] = weights, bias
+    changed = build_refinement(len(biases), len(first_bias))
+    changed.set_weights([first, first_bias, kernel, biases])
+    return changed
 
 
 def columns(refinement: keras.Model, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

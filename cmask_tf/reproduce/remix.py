@@ -35,7 +35,7 @@ def with_theta(model: Path, theta: float, out: Path) -> None:
     """A copy of a model directory in which theta is given, for image-level and for unknown words."""
     mixing = model_directory.load_json(model / "mixing.json")
     mixing["theta"] = {way: theta for way in mixing["theta"]}
-    model_directory.save_with_vocabulary(model, out, model_directory.load_vocabulary(model), mixing)
+    model_directory.save_changed(model, out, texts={"mixing": mixing})
 
 
 def with_neighbours(model: Path, neighbours: str, records: Path, out: Path) -> None:
