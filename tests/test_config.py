@@ -98,10 +98,15 @@ def test_what_regularises_is_off_unless_asked_for():
             assert not (schedule.clip_norm or schedule.ema or schedule.frozen_stages)
 
 
+@pytest.mark.parametrize(("preset", "weight"), [("lite", -1), ("paper", 1)])
+def test_boxes_teach_stage_3_of_lite_alone(preset, weight):
+    with pytest.raises(UserError, match="segment.box_weight is 0 or more, and 0 but for segmentation.design"):
+        configs.load(preset, [f"segment.box_weight={weight}"])
+    assert configs.load("lite", ["segment.box_weight=1"]).segment.box_weight == 1
+
+
 @pytest.mark.parametrize("preset", ["paper", "lite"])
 def test_stage_3_has_no_backbone_to_freeze(preset):
-    with pytest.raises(UserError, match="segment.box_weight is 0 or more, and 0 but for segmentation.design"):
-        configs.load(preset, ["segment.box_weight=-1"])
     with pytest.raises(UserError, match="segment.frozen_stages is 0: Stage 3 trains no backbone"):
         configs.load(preset, ["segment.frozen_stages=1"])
 

@@ -71,8 +71,7 @@ def _labels(serialized: bytes, concepts: Sequence[str]) -> list[bytes]:
             inside = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE) > 0
             mine[inside & (mine != MASK)] = CROWD if crowd else MASK
         elif name not in masked and not crowd:
-            top, left, bottom, right = np.rint(box * np.tile(shape, 2)).astype(int)
-            mine[top : max(bottom, top + 1), left : max(right, left + 1)] = BOX
+            mine[schema.pixels(box, *shape)] = BOX
     return [cv2.imencode(".png", labels[name.encode()])[1].tobytes() for name in concepts]
 
 

@@ -105,6 +105,14 @@ def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     }
 
 
+def pixels(box: np.ndarray, height: int, width: int) -> tuple[slice, slice]:
+    """Rows and columns of a photo under a box (ymin, xmin, ymax, xmax in 0..1), one of each at least."""
+    size = np.array([height, width])
+    low = np.minimum(np.rint(box[:2] * size).astype(int), size - 1)
+    high = np.maximum(np.rint(box[2:] * size).astype(int), low + 1)
+    return slice(low[0], high[0]), slice(low[1], high[1])
+
+
 def _many(dtype: tf.DType) -> tf.io.FixedLenSequenceFeature:
     return tf.io.FixedLenSequenceFeature([], dtype, allow_missing=True)
 

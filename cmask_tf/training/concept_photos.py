@@ -100,7 +100,5 @@ def _truth(serialized: bytes, spellings: Sequence[str]) -> np.ndarray:
     truth |= true_masks(serialized, dict.fromkeys(spellings, 0)).get(0, False)
     boxed = wanted & (record["masks"].numpy() == b"") & ~record["crowd"].numpy()
     for box in record["boxes"].numpy()[boxed]:
-        low = np.minimum(np.rint(box[:2] * size).astype(int), np.subtract(size, 1))
-        high = np.maximum(np.rint(box[2:] * size).astype(int), low + 1)
-        truth[low[0] : high[0], low[1] : high[1]] = True
+        truth[schema.pixels(box, *size)] = True
     return truth

@@ -51,6 +51,7 @@ def test_a_concept_without_masks_is_labelled_by_its_boxes(tmp_path):
         Object("hat", (0.5, 0.5, 1.0, 1.0), None),  # one without its mask says nothing
         Object("shoe", (0.0, 0.5, 0.5, 1.0), None),
         Object("shoe", (0.75, 0.0, 0.76, 0.01), None),  # a pixel at least
+        Object("shoe", (0.99, 0.99, 1.0, 1.0), None),  # also at the last corner
         Object("shoe", (0.0, 0.0, 1.0, 1.0), None, crowd=True),
     )
     plain = schema.encode(Annotated(tmp_path, "7", 4, 6, objects, ()), b"pixels")
@@ -59,7 +60,7 @@ def test_a_concept_without_masks_is_labelled_by_its_boxes(tmp_path):
     labels = [attention_records.labels_of(record, place).numpy()[..., 0] for place in range(2)]
     np.testing.assert_array_equal(labels[0], np.eye(4, 6))
     shoe = np.zeros((4, 6))
-    shoe[:2, 3:] = shoe[3, 0] = attention_records.BOX
+    shoe[:2, 3:] = shoe[3, 0] = shoe[3, 5] = attention_records.BOX
     np.testing.assert_array_equal(labels[1], shoe)
 
 
