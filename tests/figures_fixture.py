@@ -46,10 +46,12 @@ def score(number: int) -> float:
 
 
 class FakeSystem:
-    """Masks are the left half, attention rises to the right. `asked`: (photo, names) of each call."""
+    """Masks are the left half, attention rises to the right. `asked`: (photo, names) of each call.
+    `scores`: of concepts, which are present from 0.5 on."""
 
-    def __init__(self, known=tuple(CONCEPTS), masks=True, attention=True):
+    def __init__(self, known=tuple(CONCEPTS), masks=True, attention=True, scores=None):
         self._known, self._masks, self._attention, self.asked = known, masks, attention, []
+        self._scores = scores or {}
 
     def answers(self, name):
         return name in self._known
@@ -60,7 +62,9 @@ class FakeSystem:
         left = np.tile(np.arange(width) < width // 2, (height, 1)).astype(np.float32)
         rising = np.tile(np.arange(width) / width, (height, 1)).astype(np.float32)
         for name in names:
-            yield Prediction(name, left if self._masks else None, rising if self._attention else None)
+            score = self._scores.get(name, 0.0)
+            maps = left if self._masks else None, rising if self._attention else None
+            yield Prediction(name, *maps, score, score >= 0.5)
 
 
 def write_data(data: Path, concepts=CONCEPTS, info=None) -> None:

@@ -1,12 +1,13 @@
 """The report: OUT/report/{report.html, report.md, metrics.json, pictures/}, there whole or not at all.
 
-python -m cmask_tf.reproduce.report --data DATA --out OUT --seeds 0 1 2 [--ablations]
+python -m cmask_tf.reproduce.report --data DATA --out OUT --seeds 0 1 2 [--ablations] [--photos PHOTO ...]
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import importlib.metadata
 import os
 import shutil
@@ -115,12 +116,14 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--ablations", action="store_true")
+    parser.add_argument("--photos", type=Path, nargs="+", metavar="PHOTO",
+                        help="shown in place of the data's, which may not be published")  # fmt: skip
     args = parser.parse_args()
     try:
         config = configs.load(str(args.out / "config.json"))
         request = Request(args.data, args.out, config, tuple(args.seeds))
         rows = ablations.rows(request, ablations.read_design(request)) if args.ablations else ()
-        write_report(request, rows)
+        write_report(request, rows, functools.partial(_elsewhere, args.photos) if args.photos else None)
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -143,6 +146,12 @@ def _make_figures(reproduction: Path, data: Path, out: Path, seed: int) -> Seque
     from cmask_tf.evaluation.figures import make_figures  # TensorFlow
 
     return make_figures(reproduction, data, out, seed)
+
+
+def _elsewhere(photos: Sequence[Path], reproduction: Path, data: Path, out: Path, seed: int) -> Sequence:
+    from cmask_tf.evaluation.figures import make_figures_elsewhere  # TensorFlow
+
+    return make_figures_elsewhere(reproduction, data, out, seed, photos)
 
 
 def _figures(request: Request, folder: Path, make: MakeFigures) -> list[Picture]:

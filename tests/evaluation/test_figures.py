@@ -1,6 +1,7 @@
 """The paper's figures from a small reproduction whose right pictures are known."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from figures_fixture import (
 from PIL import Image
 
 from cmask_tf.errors import UserError
-from cmask_tf.evaluation.figures import figures_of, make_figures
+from cmask_tf.evaluation.figures import figures_elsewhere, figures_of, make_figures
 from cmask_tf.evaluation.figures.cells import Cell, gather
 from cmask_tf.evaluation.figures.examples import Pair, at_shares, read_examples, spread_concepts, worst
 from cmask_tf.evaluation.figures.make import open_systems
@@ -105,10 +106,10 @@ def test_concepts_are_spread_over_the_ranking_by_mean_iou():
 
 def test_the_examples_file_gives_present_pairs_and_the_extreme_scores(tmp_path):
     write_examples(tmp_path / "new" / "examples.csv")
-    found = read_examples(tmp_path / "new" / "examples.csv", lambda photo: photo != "0.png")
-    assert len(found.pairs) == (PHOTOS - ABSENT - 1) * len(CONCEPTS)
-    assert {p.photo for p in found.pairs} == {f"{n}.png" for n in range(1, PHOTOS - ABSENT)}
-    assert [one.photo for one in found.highest["sky"]] == ["1.png", "2.png", "3.png"]
+    found = read_examples(tmp_path / "new" / "examples.csv")
+    assert len(found.pairs) == (PHOTOS - ABSENT) * len(CONCEPTS)
+    assert {p.photo for p in found.pairs} == {f"{n}.png" for n in range(PHOTOS - ABSENT)}
+    assert [one.photo for one in found.highest["sky"]] == ["0.png", "1.png", "2.png"]
     assert [one.photo for one in found.lowest["sky"]] == ["9.png", "10.png", "11.png"]
     assert [one.there for one in found.highest["sky"] + found.lowest["sky"]] == [True] * 3 + [False] * 3
 
@@ -116,13 +117,13 @@ def test_the_examples_file_gives_present_pairs_and_the_extreme_scores(tmp_path):
 def test_a_broken_examples_file_is_one_line(tmp_path):
     file = tmp_path / "examples.csv"
     with pytest.raises(UserError, match="examples.csv: cannot be read"):
-        read_examples(file, bool)
+        read_examples(file)
     file.write_text("photo,concept\n")
     with pytest.raises(UserError, match="expected a column level"):
-        read_examples(file, bool)
+        read_examples(file)
     file.write_text("photo,concept,level,kind,truth,iou,area,score\na,b,mask,object,1,half,,\n")
     with pytest.raises(UserError, match="line 2: expected numbers"):
-        read_examples(file, bool)
+        read_examples(file)
 
 
 # The figures
@@ -159,7 +160,7 @@ def test_the_photos_shown_are_those_that_the_caption_says(made, paper, concepts,
 
 def test_quartiles_of_each_kind_stand_in_figure_5(made):
     figures, folder, _ = made
-    examples = read_examples(folder / "reproduction" / "seed-3" / "scores" / "Ours" / "examples.csv", bool)
+    examples = read_examples(folder / "reproduction" / "seed-3" / "scores" / "Ours" / "examples.csv")
     plan = next(plan for plan in make_plans(examples, False) if plan.paper == "Fig. 5")
     for kind, concept in (("object", "dress"), ("part", "hair"), ("stuff", "sky")):
         rows = [entries for label, entries in plan.rows if label[1] == kind]
@@ -268,11 +269,11 @@ def test_a_training_photo_with_the_median_number_of_names_stands_for_its_set(mad
 # Other data
 
 
-def run(tmp_path, concepts=CONCEPTS, info=None, systems=None, **options):
+def run(tmp_path, concepts=CONCEPTS, info=None, systems=None):
     write_data(tmp_path / "data", concepts, info)
     write_reproduction(tmp_path / "reproduction", tmp_path / "data", concepts=concepts)
     systems = systems or {"Ours": FakeSystem}
-    found = figures_of(tmp_path / "reproduction", tmp_path / "data", tmp_path / "out", 3, systems, **options)
+    found = figures_of(tmp_path / "reproduction", tmp_path / "data", tmp_path / "out", 3, systems)
     return {figure.paper: figure for figure in found}
 
 
@@ -287,7 +288,7 @@ def test_data_without_attributes_or_a_level_say_so(tmp_path):
 
 def test_columns_stand_as_in_the_paper_and_others_after_them(made):
     _, folder, _ = made
-    examples = read_examples(folder / "reproduction" / "seed-3" / "scores" / "Ours" / "examples.csv", bool)
+    examples = read_examples(folder / "reproduction" / "seed-3" / "scores" / "Ours" / "examples.csv")
     plans = {p.paper: p for p in make_plans(examples, False, ["another", "FCIS", "Mask-R-CNN-star"])}
     columns = {paper: [name for name, _ in plan.columns] for paper, plan in plans.items()}
     assert columns["supplement, Fig. 6"] == [
@@ -306,16 +307,42 @@ def test_a_detector_has_a_column_of_its_own(tmp_path):
     assert figures["Fig. 5"].caption.endswith("Not trained here: Saliency-DSS, Mask-R-CNN-star, Closed-set.")
 
 
-def test_only_photos_that_may_be_shown_are_chosen(tmp_path):
-    shown = {"1.png", "4.png", "5.png", "t0.png"}
-    figures = run(tmp_path, allowed=lambda path: path.name in shown)
-    for figure in figures.values():
-        pixels = np.asarray(Image.open(tmp_path / "out" / figure.file).convert("RGB")).astype(int)
-        for number in set(range(PHOTOS)) - {1, 4, 5}:
-            assert near(pixels, colour(number), 3) < 500, (figure.file, number)
-    assert "Only photos that may be published are looked at." in figures["Fig. 4"].caption
-    none = run(tmp_path / "none", allowed=lambda path: False)
-    assert none["Fig. 3"].caption.startswith("No photo of the data may be shown.")
+def test_photos_from_elsewhere_stand_in_for_the_datas(tmp_path):
+    write_data(tmp_path / "data")
+    write_reproduction(tmp_path / "reproduction", tmp_path / "data")
+    photos = [tmp_path / f"{name}.png" for name in ("alps", "beach")]
+    for shade, photo in zip((240, 10), photos, strict=True):
+        Image.fromarray(np.full((60, 80, 3), shade, np.uint8)).save(photo)
+    ours, refined = (
+        FakeSystem(scores={"sky": 0.6, "hair": 0.9, "dress": 0.2}),
+        FakeSystem(("sky",), masks=False),
+    )
+    systems = {"Ours": lambda: ours, "Refined": lambda: refined}
+    shutil.rmtree(tmp_path / "data")
+    figures = figures_elsewhere(
+        tmp_path / "reproduction", tmp_path / "out", ["dress", "hair", "sky"], systems, photos
+    )
+    assert [figure.file for figure in figures] == ["photo-alps.png", "photo-beach.png", "supp-2-overlap.png"]
+    alps = np.asarray(Image.open(tmp_path / "out" / "photo-alps.png").convert("RGB")).astype(int)
+    assert alps.shape[1] == 112 + 3 * 169  # photo, Refined, Ours
+    # Hair and sky, the surer first: Refined knows the sky alone.
+    assert refined.asked == [(photo.name, ("sky",)) for photo in photos]
+    # The photo twice, and half of it twice, with a line around.
+    assert 0.98 < near(alps, (240, 240, 240), 0) / (3 * 160 * 120) < 1
+
+
+def test_a_photo_in_which_nothing_is_found_says_so(tmp_path):
+    write_data(tmp_path / "data")
+    write_reproduction(tmp_path / "reproduction", tmp_path / "data")
+    photo = tmp_path / "data" / "images" / "test" / "3.png"
+    figures = figures_elsewhere(
+        tmp_path / "reproduction",
+        tmp_path / "out",
+        ["sky"],
+        {"Ours": lambda: FakeSystem(scores={"sky": 0.4})},
+        [photo],
+    )
+    assert figures[0].caption == "None of the concepts is found in it."
 
 
 def test_pseudo_ground_truth_is_called_so(tmp_path, made):

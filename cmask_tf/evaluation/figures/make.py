@@ -7,7 +7,7 @@ show is a picture that says why.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from cmask_tf import model_directory
@@ -23,7 +23,6 @@ from cmask_tf.evaluation.systems import System
 Systems = Mapping[str, Callable[[], System]]
 
 _BASELINES = {"Saliency-DSS": "saliency", "Closed-set": "closed-set"}
-_LIMITED = " Only photos that may be published are looked at."
 _MEASURE = {"mask": ("iou", "IoU"), "attention": ("soft_iou", "soft IoU")}
 
 
@@ -44,9 +43,7 @@ class Figure:
     paper: str
 
 
-def make_figures(
-    reproduction: Path, data: Path, out: Path, seed: int, allowed: Callable[[Path], bool] | None = None
-) -> list[Figure]:
+def make_figures(reproduction: Path, data: Path, out: Path, seed: int) -> list[Figure]:
     """Makes the figures of one seed of a reproduction.
 
     Args:
@@ -54,8 +51,6 @@ def make_figures(
         data: the data folder that it was made from.
         out: the folder of the pictures, made when it is not there.
         seed: S.
-        allowed: which photos (paths below `data`) may be shown; all by default. The others are left out
-            before anything is chosen.
 
     Returns:
         The figures in the paper's order.
@@ -64,8 +59,8 @@ def make_figures(
         UserError: our system or its scores are missing, or files do not belong together.
     """
     seed_dir = Path(reproduction) / f"seed-{seed}"
-    systems = open_systems(seed_dir, _annotations(Path(data)))
-    return figures_of(reproduction, data, out, seed, systems, allowed)
+    systems = open_systems(seed_dir, annotations_of(Path(data)))
+    return figures_of(reproduction, data, out, seed, systems)
 
 
 def open_systems(seed_dir: Path, annotations: Path) -> dict[str, Callable[[], System]]:
@@ -105,20 +100,12 @@ def open_systems(seed_dir: Path, annotations: Path) -> dict[str, Callable[[], Sy
     return found
 
 
-def figures_of(
-    reproduction: Path,
-    data: Path,
-    out: Path,
-    seed: int,
-    systems: Systems,
-    allowed: Callable[[Path], bool] | None = None,
-) -> list[Figure]:
+def figures_of(reproduction: Path, data: Path, out: Path, seed: int, systems: Systems) -> list[Figure]:
     """`make_figures` with systems that are given: name -> opens it."""
     reproduction, data, out = Path(reproduction), Path(data), Path(out)
-    images, annotations = data / "images" / "test", _annotations(data)
-    may = allowed or (lambda path: True)
+    images, annotations = data / "images" / "test", annotations_of(data)
     scores = reproduction / f"seed-{seed}" / "scores"
-    examples = read_examples(scores / OURS / "examples.csv", lambda photo: may(images / photo))
+    examples = read_examples(scores / OURS / "examples.csv")
     pseudo = bool(read_json(annotations, dict, "a COCO object").get("info", {}).get("pseudo"))
     detectors = [name for name in systems if name not in {OURS, *_BASELINES, *FOLDERS}]
     plans = make_plans(examples, pseudo, detectors)
@@ -127,17 +114,13 @@ def figures_of(
     panels = gather([*cells, *of_test], images, annotations, systems)
     numbers = _numbers(cells, scores)
     out.mkdir(parents=True, exist_ok=True)
-    if allowed is not None:
-        plans = [
-            replace(plan, caption=plan.caption + _LIMITED, nothing=plan.nothing + _LIMITED) for plan in plans
-        ]
-    figures = [_sets(reproduction / "records", data, out, may, {cell: panels[cell] for cell in of_test})]
+    figures = [_sets(reproduction / "records", out, {cell: panels[cell] for cell in of_test})]
     figures += [_drawn(plan, panels, numbers, systems, out) for plan in plans]
-    figures.insert(4, _overlaps(reproduction, out))  # after supplement, Fig. 1
+    figures.insert(4, overlap_figure(reproduction, out))  # after supplement, Fig. 1
     return figures
 
 
-def _annotations(data: Path) -> Path:
+def annotations_of(data: Path) -> Path:
     return data / "coco" / "concept_masks_test.json"
 
 
@@ -193,12 +176,10 @@ def _missing(names: Sequence[str], systems: Systems) -> str:
     return text + (f" Has no answer for these concepts: {', '.join(silent)}." if silent else "")
 
 
-def _sets(
-    records: Path, data: Path, out: Path, may: Callable[[Path], bool], test: Mapping[Cell, Panel]
-) -> Figure:
-    train, file = data / "images" / "train", "fig-3-data.png"
-    picture = training_data.draw_sets(records, lambda name: may(train / name), test)
-    nothing = "No photo of the data may be shown."
+def _sets(records: Path, out: Path, test: Mapping[Cell, Panel]) -> Figure:
+    file = "fig-3-data.png"
+    picture = training_data.draw_sets(records, test)
+    nothing = "No set has a photo."
     save(notice(nothing) if picture is None else picture, out / file)
     caption = (
         f"Above the photo, below its annotation. Of the first {training_data.FIRST} photos of each training "
@@ -207,7 +188,7 @@ def _sets(
     return Figure(file, "The data sets", nothing if picture is None else caption, "Fig. 3")
 
 
-def _overlaps(reproduction: Path, out: Path) -> Figure:
+def overlap_figure(reproduction: Path, out: Path) -> Figure:
     """The heat map, which shows no photo."""
     from cmask_tf.vocabulary.artefact import Vocabulary
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -25,22 +25,19 @@ _BLACK = (20, 20, 20)
 _COLOURS = [tuple(round(255 * c) for c in colour) for colour in colormaps["tab10"].colors]
 
 
-def draw_sets(
-    records: Path, allowed: Callable[[str], bool], test: Mapping[Cell, Panel]
-) -> Image.Image | None:
+def draw_sets(records: Path, test: Mapping[Cell, Panel]) -> Image.Image | None:
     """A photo of each training set and one of the test photos, above their annotation.
 
     Args:
         records: a reproduction's record sets.
-        allowed: which training photos may be shown, by file name.
         test: a test photo and its true mask; or nothing.
 
     Returns:
-        None when there is no photo that may be shown.
+        None when there is no photo.
     """
     columns, panels = [], []
     for source, name in (("tags", "tags: Stage 1"), ("boxes", "boxes: Stage 2"), ("masks", "masks: Stage 3")):
-        record = _median_record(records / source, source, allowed)
+        record = _median_record(records / source, source)
         if record is not None:
             columns.append(name)
             panels.append(_annotated(record, source))
@@ -53,14 +50,14 @@ def draw_sets(
     return draw_grid(columns, [Row((), row) for row in zip(*panels, strict=True)])
 
 
-def _median_record(folder: Path, source: str, allowed: Callable[[str], bool]) -> dict | None:
+def _median_record(folder: Path, source: str) -> dict | None:
     """Of a set's first photos the one with the median number of names."""
     files = RecordSet.open(folder).files
     found = []
     for serialized in islice(tf.data.TFRecordDataset(files).as_numpy_iterator(), FIRST):
         features = tf.train.Example.FromString(serialized).features.feature
         count = len(set(features[schema.TAGS if source == "tags" else schema.NAMES].bytes_list.value))
-        if count and allowed(features[schema.FILE_NAME].bytes_list.value[0].decode()):
+        if count:
             found.append((count, len(found), serialized))
     found.sort()
     return schema.parse(found[len(found) // 2][2]) if found else None
