@@ -1,7 +1,6 @@
 """The paper's figures from a small reproduction whose right pictures are known."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from figures_fixture import (
 from PIL import Image
 
 from cmask_tf.errors import UserError
-from cmask_tf.evaluation.figures import figures_elsewhere, figures_of, make_figures
+from cmask_tf.evaluation.figures import figures_of, make_figures
 from cmask_tf.evaluation.figures.cells import Cell, gather
 from cmask_tf.evaluation.figures.examples import Pair, at_shares, read_examples, spread_concepts, worst
 from cmask_tf.evaluation.figures.make import open_systems
@@ -305,44 +304,6 @@ def test_a_detector_has_a_column_of_its_own(tmp_path):
     width = Image.open(tmp_path / "out" / figures["supplement, Fig. 6"].file).width
     assert width == 112 + 4 * 169  # photo, truth, FCIS, ours
     assert figures["Fig. 5"].caption.endswith("Not trained here: Saliency-DSS, Mask-R-CNN-star, Closed-set.")
-
-
-def test_photos_from_elsewhere_stand_in_for_the_datas(tmp_path):
-    write_data(tmp_path / "data")
-    write_reproduction(tmp_path / "reproduction", tmp_path / "data")
-    photos = [tmp_path / f"{name}.png" for name in ("alps", "beach")]
-    for shade, photo in zip((240, 10), photos, strict=True):
-        Image.fromarray(np.full((60, 80, 3), shade, np.uint8)).save(photo)
-    ours, refined = (
-        FakeSystem(scores={"sky": 0.6, "hair": 0.9, "dress": 0.2}),
-        FakeSystem(("sky",), masks=False),
-    )
-    systems = {"Ours": lambda: ours, "Refined": lambda: refined}
-    shutil.rmtree(tmp_path / "data")
-    figures = figures_elsewhere(
-        tmp_path / "reproduction", tmp_path / "out", ["dress", "hair", "sky"], systems, photos
-    )
-    assert [figure.file for figure in figures] == ["photo-alps.png", "photo-beach.png", "supp-2-overlap.png"]
-    alps = np.asarray(Image.open(tmp_path / "out" / "photo-alps.png").convert("RGB")).astype(int)
-    assert alps.shape[1] == 112 + 3 * 169  # photo, Refined, Ours
-    # Hair and sky, the surer first: Refined knows the sky alone.
-    assert refined.asked == [(photo.name, ("sky",)) for photo in photos]
-    # The photo twice, and half of it twice, with a line around.
-    assert 0.98 < near(alps, (240, 240, 240), 0) / (3 * 160 * 120) < 1
-
-
-def test_a_photo_in_which_nothing_is_found_says_so(tmp_path):
-    write_data(tmp_path / "data")
-    write_reproduction(tmp_path / "reproduction", tmp_path / "data")
-    photo = tmp_path / "data" / "images" / "test" / "3.png"
-    figures = figures_elsewhere(
-        tmp_path / "reproduction",
-        tmp_path / "out",
-        ["sky"],
-        {"Ours": lambda: FakeSystem(scores={"sky": 0.4})},
-        [photo],
-    )
-    assert figures[0].caption == "None of the concepts is found in it."
 
 
 def test_pseudo_ground_truth_is_called_so(tmp_path, made):
