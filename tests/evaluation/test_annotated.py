@@ -108,5 +108,5 @@ def test_an_absence_that_is_told_counts(world, tmp_path):
 
 def test_a_picture_of_scores_says_what_is_not_annotated(scored):
     _, _, out = scored
-    highest = read_examples(out / "examples.csv", lambda photo: True).highest
+    highest = read_examples(out / "examples.csv").highest
     assert [(one.photo, one.there) for one in highest["dress"][:2]] == [("0.png", True), ("2.png", None)]
