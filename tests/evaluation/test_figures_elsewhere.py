@@ -3,9 +3,11 @@
 import shutil
 
 import numpy as np
+import pytest
 from figures_fixture import FakeSystem, write_data, write_reproduction
 from PIL import Image
 
+from cmask_tf.errors import UserError
 from cmask_tf.evaluation.figures import figures_elsewhere
 
 
@@ -43,3 +45,10 @@ def test_a_photo_in_which_nothing_is_found_says_so(tmp_path):
         [photo],
     )
     assert figures[0].caption == "None of the concepts is found in it."
+
+
+def test_two_photos_of_one_name_are_one_line(tmp_path):
+    photos = [tmp_path / "a.png", tmp_path / "b" / "a.jpg"]
+    with pytest.raises(UserError, match=r"b/a.jpg: expected another name than that of .*/a.png"):
+        figures_elsewhere(tmp_path, tmp_path / "out", ["sky"], {"Ours": FakeSystem}, photos)
+    assert not (tmp_path / "out").exists()

@@ -11,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cmask_tf.data.coco import coco_categories
+from cmask_tf.errors import UserError
 from cmask_tf.evaluation.attention_systems import FOLDERS
 from cmask_tf.evaluation.figures.cells import cut_out, heat_map
 from cmask_tf.evaluation.figures.grid import SIDE, Panel, Row, draw_grid, fitted, notice, save
@@ -39,7 +40,7 @@ def make_figures_elsewhere(
         The photos' figures in their order, then the heat map.
 
     Raises:
-        UserError: our system is missing, or a photo cannot be read.
+        UserError: our system is missing, a photo cannot be read, or two have one name.
     """
     annotations = annotations_of(Path(data))
     systems = open_systems(Path(reproduction) / f"seed-{seed}", annotations)
@@ -52,6 +53,11 @@ def figures_elsewhere(
     reproduction: Path, out: Path, concepts: Sequence[str], systems: Systems, photos: Sequence[Path]
 ) -> list[Figure]:
     """`make_figures_elsewhere` with the concepts to ask for, and with systems that are given."""
+    named: dict[str, Path] = {}
+    for path in photos:
+        if path.stem in named:
+            raise UserError(f"{path}: expected another name than that of {named[path.stem]}")
+        named[path.stem] = path
     out.mkdir(parents=True, exist_ok=True)
     ours = systems[OURS]()
     answers = {path: _present(ours, path, concepts) for path in photos}
