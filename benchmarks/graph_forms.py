@@ -39,7 +39,8 @@ class Literal(tf.Module):
         self.outside = table.outside_theta, table.outside_threshold
 
     def attend(self, squares: dict[str, tf.Tensor], word_vectors: tf.Tensor) -> tuple:
-        """Attention maps [K, h, w] at each scale, the backbone's maps at the first, vectors, thresholds."""
+        """Attention maps [K, h, w] at each scale, the backbone's maps at the first; what verification
+        compares with, and thresholds."""
         given = tf.nn.l2_normalize(word_vectors, -1)
         cosines = tf.matmul(given, self.words, transpose_b=True)
         best = tf.argmax(cosines, axis=1, output_type=tf.int32)
@@ -62,18 +63,21 @@ class Literal(tf.Module):
             of_q, of_p, own = (tf.transpose(one, (2, 0, 1)) for one in (of_q, of_p, own))
             maps.append(mixing.mix(path, theta, of_q, of_p, own))
         threshold = tf.where(known, tf.gather(self.threshold, best), self.outside[1])
+        if "verification_words" in self.parts:
+            place = tf.where(known, q, -1)
+            vector = self.parts["verification_words"]({"vector": vector, "place": place})
         return maps, first, vector, threshold
 
     def body(self, squares: dict[str, tf.Tensor], word_vectors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Masks [K, S, S] and scores [K]."""
-        maps, features, vector, threshold = self.attend(squares, word_vectors)
-        rows = tf.zeros(tf.shape(vector)[:1], tf.int32)
+        maps, features, sought, threshold = self.attend(squares, word_vectors)
+        rows = tf.zeros(tf.shape(sought)[:1], tf.int32)
         encoder, square = self.parts["segmentation_encoder"], squares[str(self.size)]
         encoded = segmentation.encode(encoder, square, features, training=False)
         given = {name: tf.gather(value, rows) for name, value in encoded.items()}
         given["attention"] = attention.stack_scales(maps, self.size)
         mask = tf.sigmoid(self.parts["segmentation_decoder"](given, training=False))[..., 0]
-        raw = verification.raw_score(self.verifier, features["c5"], maps[0], vector, rows)
+        raw = verification.raw_score(self.verifier, features["c5"], maps[0], sought, rows)
         return mask, verification.calibrate(raw, threshold, self.slope)
 
 

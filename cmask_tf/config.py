@@ -87,9 +87,7 @@ class Mixing:
 class Verification:
     """Whether the concept is in the photo (supplement 5)."""
 
-    hidden: int = (
-        0  # width of a network of its own, trained on tags; 0: the embedding network, as in the paper
-    )
+    hidden: int = 0  # width of networks of its own, trained on tags; 0: the embedding network (the paper's)
 
 
 @dataclass(frozen=True)
@@ -192,7 +190,7 @@ def lite() -> Config:
         refinement=Refinement(bottleneck=256),
         segmentation=Segmentation(design="lite", size=384, channels=64, low_level=16),
         mixing=Mixing(neighbours="second_order"),
-        verification=Verification(hidden=256),
+        verification=Verification(hidden=512),
         embed=EmbeddingTraining(epochs=3, batch=32, learning_rate=1e-3, backbone_rate=0.2),
         refine=RefinementTraining(
             epochs=24,

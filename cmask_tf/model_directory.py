@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from cmask_tf.vocabulary.artefact import Vocabulary
 
 PARTS = ("backbone", "embedding", "refinement", "segmentation_encoder", "segmentation_decoder")
-VERIFICATION = "verification"  # a part of models whose config has `verification.hidden`
+# Parts of models whose config has `verification.hidden`.
+VERIFICATION, VERIFICATION_WORDS = "verification", "verification_words"
 LEVELS = ("mask", "box", "image", "zero")
 _TENSOR = 8192  # bytes, more than HDF5 writes beside the numbers of a tensor
 
@@ -59,7 +60,7 @@ def locate(model: str | Path | None) -> Path:
 
 def parts_of(config: configs.Config) -> tuple[str, ...]:
     """The networks of a finished system."""
-    return (*PARTS, VERIFICATION) if config.verification.hidden else PARTS
+    return (*PARTS, VERIFICATION, VERIFICATION_WORDS) if config.verification.hidden else PARTS
 
 
 def check(directory: str | Path, parts: Sequence[str] | None = None) -> None:
@@ -159,16 +160,18 @@ def build_parts(
     from cmask_tf.models.embedding import build_head
     from cmask_tf.models.refinement import build_refinement
     from cmask_tf.models.segmentation import build_segmentation
-    from cmask_tf.models.verification import build_verification
+    from cmask_tf.models.verification import build_verification, build_words
 
     parts, names = {}, parts_of(config) if names is None else names
-    if set(names) - {"refinement"}:
+    if set(names) - {"refinement", VERIFICATION_WORDS}:
         parts["backbone"] = build_backbone(config.backbone)
         channels = parts["backbone"].output["c5"].shape[-1]
     if "embedding" in names:
         parts["embedding"] = build_head(channels, config.embedding, dim)
     if VERIFICATION in names:
-        parts[VERIFICATION] = build_verification(channels, config.verification.hidden, dim)
+        parts[VERIFICATION] = build_verification(channels, config.verification.hidden)
+    if VERIFICATION_WORDS in names:
+        parts[VERIFICATION_WORDS] = build_words(dim, config.verification.hidden, trained)
     if "refinement" in names:
         parts["refinement"] = build_refinement(trained, config.refinement.bottleneck)
     if "segmentation_encoder" in names or "segmentation_decoder" in names:

@@ -42,7 +42,7 @@ def test_everything_comes_back(model):
     assert model_directory.load_provenance(model) == {"seed": 0}
     expected = smallest_parts(smallest_config())  # the same seed
     parts = model_directory.load_parts(model)
-    assert tuple(parts) == (*model_directory.PARTS, "verification")
+    assert tuple(parts) == (*model_directory.PARTS, "verification", "verification_words")
     for name, part in parts.items():
         assert len(part.weights) == len(expected[name].weights)
         for one, other in zip(part.weights, expected[name].weights, strict=True):

@@ -59,7 +59,7 @@ def test_a_preset_is_a_complete_model_directory_and_little_more_than_half_of_it(
 
 
 def test_kernels_are_float16_and_statistics_and_biases_stay_as_they_are(model, folder):
-    for part in (*model_directory.PARTS, "verification"):
+    for part in (*model_directory.PARTS, "verification", "verification_words"):
         before, after = (tensors(place / f"{part}.weights.h5") for place in (model, folder / "street"))
         assert set(before) == set(after)
         for name, value in before.items():

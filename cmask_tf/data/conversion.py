@@ -176,6 +176,10 @@ def encode_photos(
         photos: looked at a few at a time.
         run: what applies a function to the items of an iterable, as `map` does.
     """
+    # Here, not in the threads that `run` may have: two that import the same modules at once may wait for each
+    # other for ever. Not at the top: wrong input is told before TensorFlow's seconds.
+    from cmask_tf.data import schema, stored_photos  # noqa: F401
+
     photos = iter(photos)
     chunks = iter(lambda: list(islice(photos, _CHUNK)), [])
     return chain.from_iterable(run(partial(_encode_chunk, labels), chunks))

@@ -44,7 +44,8 @@ class ConceptMaskModel(tf.Module):
     Args:
         settings: the config of the parts.
         parts: "backbone", "embedding", "refinement", "segmentation_encoder", "segmentation_decoder", and
-            "verification" where the config has one; without it the embedding head is asked (supplement 5).
+            "verification" with "verification_words" where the config has them; without them the embedding
+            head is asked for the word vector (supplement 5).
         table: what is known of every vocabulary entry.
         tables: "float32" or "float16", how word vectors and the second refinement layer are held. Rows are
             float32 as soon as they are read; float16 rounds their numbers to 11 bits.
@@ -68,6 +69,7 @@ class ConceptMaskModel(tf.Module):
         self.segmentation_decoder, self.strides = split(folded(parts["segmentation_decoder"]))
         self._hold_words(table, tables)
         self._hold_refinement(parts["refinement"], table, tables)
+        self._hold_sought(parts.get("verification_words"), tables)
         self._fix_signatures()
 
     def _hold_words(self, table: mixing.ConceptTable, dtype: str) -> None:
@@ -103,6 +105,14 @@ class ConceptMaskModel(tf.Module):
         self.column_weights = _fixed(tf.cast(weights, dtype), dtype, "column_weights")  # [V, bottleneck]
         self.column_bias = _fixed(bias, tf.float32, "column_bias")
 
+    def _hold_sought(self, words: keras.Model | None, dtype: str) -> None:
+        self.own = None  # the word vector itself is sought
+        if words is not None:
+            kernel, bias, own = verification.tables(words)
+            self.sought_matrix = _fixed(kernel, tf.float32, "sought_matrix")  # [D, H]
+            self.sought_bias = _fixed(bias, tf.float32, "sought_bias")
+            self.own = _fixed(own.astype(dtype), dtype, "own")  # [V, H]
+
     def _fix_signatures(self) -> None:
         # One graph a step, whatever the numbers of photos and concepts; traced anew it would be for each.
         dim, width = self.fold_matrix.shape
@@ -123,7 +133,8 @@ class ConceptMaskModel(tf.Module):
         maps = self.segmentation_encoder.output
         features |= {_MAP + name: _spec(value.shape, value.dtype) for name, value in maps.items()}
         parameters = {name: _spec([None, width]) for name in ("q_weights", "p_weights")}
-        parameters |= {"vector": _spec([None, dim])}
+        sought = dim if self.own is None else self.own.shape[1]
+        parameters |= {"vector": _spec([None, dim]), "sought": _spec([None, sought])}
         parameters |= {name: _spec([None]) for name in ("theta", "threshold", "q_bias", "p_bias")}
         parameters |= {name: _spec([None], tf.int32) for name in ("entry", "path")}
         of_concepts = features, parameters, _spec([None], tf.int32)
@@ -140,22 +151,26 @@ class ConceptMaskModel(tf.Module):
 
         Returns:
             "vector" [K, D], "entry" int32 [K] (-1 outside), "path" int32 [K], "theta", "threshold" [K],
-            "q_weights", "p_weights" [K, bottleneck], "q_bias", "p_bias" [K]: the refinement's columns of q
-            and p (of some other concept where they are not used).
+            "sought" [K, D] or [K, H], what verification compares with; "q_weights", "p_weights"
+            [K, bottleneck], "q_bias", "p_bias" [K]: the refinement's columns of q and p (of some other
+            concept where they are not used).
         """
         given = tf.nn.l2_normalize(word_vectors, -1)
         best, known, neighbour = self._find(given)
+        vector = tf.where(known[:, None], self._word(best), given)
 
         def look_up(column: tf.Variable, outside) -> tf.Tensor:
             return tf.where(known, tf.gather(column, best), outside)
 
+        column = look_up(self.column, -1)
         return {
-            "vector": tf.where(known[:, None], self._word(best), given),
+            "vector": vector,
+            "sought": self._sought(vector, column),
             "entry": tf.where(known, best, -1),
             "path": look_up(self.path, mixing.COARSE),
             "theta": look_up(self.theta, self.outside_theta),
             "threshold": look_up(self.threshold, self.outside_threshold),
-            **self._columns("q", look_up(self.column, -1)),
+            **self._columns("q", column),
             **self._columns("p", look_up(self.neighbour, neighbour)),
         }
 
@@ -186,17 +201,26 @@ class ConceptMaskModel(tf.Module):
         Returns:
             As `resolve` of those words' vectors.
         """
+        vector, column = self._word(entries), tf.gather(self.column, entries)
         return {
-            "vector": self._word(entries),
+            "vector": vector,
+            "sought": self._sought(vector, column),
             "entry": entries,
             **{name: tf.gather(getattr(self, name), entries) for name in ("path", "theta", "threshold")},
-            **self._columns("q", tf.gather(self.column, entries)),
+            **self._columns("q", column),
             **self._columns("p", tf.gather(self.neighbour, entries)),
         }
 
     def _word(self, entries: tf.Tensor) -> tf.Tensor:
         """The unit vectors [K, D] of entries int32 [K]."""
         return _rows(self.words, entries) * tf.gather(self.stretch, entries)[:, None]
+
+    def _sought(self, vector: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
+        """What verification compares with, of unit vectors [K, D] and columns int32 [K], -1 of no concept."""
+        if self.own is None:
+            return vector
+        own = tf.where(column[:, None] < 0, 0.0, _rows(self.own, tf.maximum(column, 0)))
+        return tf.matmul(vector, self.sought_matrix) + self.sought_bias + own
 
     def _columns(self, name: str, chosen: tf.Tensor) -> dict[str, tf.Tensor]:
         """The second layer's weights and bias for columns int32 [K]; -1 gives those of some other concept."""
@@ -350,7 +374,7 @@ class ConceptMaskModel(tf.Module):
     ) -> tf.Tensor:
         images, places = tf.unique(rows)
         c5 = asked(features["c5"], images)
-        return verification.raw_score(self.verifier, c5, maps, parameters["vector"], places)
+        return verification.raw_score(self.verifier, c5, maps, parameters["sought"], places)
 
     def calibrate(self, raw: tf.Tensor, parameters: dict[str, tf.Tensor]) -> tf.Tensor:
         """Scores float32 [K] in [0, 1] of `raw_scores`; 0.5 is the concept's threshold."""

@@ -2,7 +2,8 @@
 
 The attention, sum-normalised, weights an average pooling of the backbone's features; the embedding head and
 the cosine with the concept's word vector give the score. It is taken at the first scale, on the map given to
-stage 3 (before its min-max, which would turn a constant map into nothing). Beyond the paper: the score that
+stage 3 (before its min-max, which would turn a constant map into nothing). Beyond the paper: two small
+networks may take the place of head and word vector (`build_verification`, `build_words`), and the score that
 leaves the system is calibrated, so that every concept's own threshold becomes 0.5.
 """
 
@@ -18,6 +19,7 @@ from cmask_tf.models.normalization import batch_norm
 
 SLOPE = 10.0  # of a score over its cosine, where none was fitted
 _DROPOUT = 0.2
+_AS_OUTSIDE = 0.25  # how often a trained concept is taken for a word that was not, in training
 # Keeps the division defined for a map of zeros, which then weights every place alike.
 _FLOOR = 1e-12
 
@@ -35,26 +37,69 @@ def weights(attention: tf.Tensor) -> tf.Tensor:
     return floored / tf.reduce_sum(floored, axis=(1, 2), keepdims=True)
 
 
-def build_verification(in_channels: int, hidden: int, dim: int) -> keras.Model:
+def build_verification(in_channels: int, hidden: int) -> keras.Model:
     """The network that takes the embedding head's place here, where `config.Verification` asks for one.
 
     Beyond the paper. Stage 2 asks the embedding head for maps alone, and it forgets what a pooled feature
-    means; the features themselves do not. So a small network of its own learns that anew, from tags.
+    means; the features themselves do not. So a small network of its own learns that anew, from tags. Its
+    hidden layer is compared with what `build_words` makes of the concept: word vectors of few dimensions
+    leave less room to tell concepts apart than the features do.
 
     Args:
         in_channels: channels C of the backbone's last map.
-        hidden: width of the hidden layer.
-        dim: D, the width of the word vectors.
+        hidden: width H of the hidden layer.
 
     Returns:
-        Model "verification": float32 [B, h, w, C] -> float32 [B, h, w, D]; each place by itself.
+        Model "verification": float32 [B, h, w, C] -> float32 [B, h, w, H]; each place by itself.
     """
     features = keras.Input((None, None, in_channels), name="features")
     x = batch_norm("scale")(features)
-    x = keras.layers.Conv2D(hidden, 1, activation="relu", name="fc1")(x)
-    x = keras.layers.Dropout(_DROPOUT, name="dropout")(x)
-    x = keras.layers.Conv2D(dim, 1, name="fc2", dtype="float32")(x)  # cosines of what comes out are taken
+    # Cosines of what comes out are taken.
+    x = keras.layers.Conv2D(hidden, 1, activation="relu", name="fc1", dtype="float32")(x)
+    x = keras.layers.Dropout(_DROPOUT, name="dropout", dtype="float32")(x)
     return keras.Model(features, x, name="verification")
+
+
+def build_words(dim: int, hidden: int, concepts: int) -> keras.Model:
+    """What the verification network's hidden layer is compared with: U w, and a row of the concept's own.
+
+    The first term holds for every word vector; the second is what a trained concept has learnt beyond it. It
+    is now and then left out in training, so that the first learns to stand alone.
+
+    Args:
+        dim: D, the width of the word vectors.
+        hidden: width H.
+        concepts: V, the number of trained concepts.
+
+    Returns:
+        Model "verification_words": {"vector": float32 [N, D], of length 1, "place": int32 [N], among the
+        trained concepts, -1 for any other word} -> float32 [N, H].
+    """
+    vector = keras.Input((dim,), name="vector")
+    place = keras.Input((), name="place", dtype="int32")
+    shared = keras.layers.Dense(hidden, name="shared", dtype="float32")(vector)
+    rows = keras.layers.Embedding(
+        concepts, hidden, embeddings_initializer="zeros", name="own", dtype="float32"
+    )
+    own = rows(keras.ops.maximum(place, 0))
+    own *= keras.ops.cast(place >= 0, "float32")[:, None]
+    own = keras.layers.Dropout(_AS_OUTSIDE, noise_shape=(None, 1), name="as_outside", dtype="float32")(own)
+    return keras.Model({"vector": vector, "place": place}, shared + own, name="verification_words")
+
+
+def tables(words: keras.Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a network of `build_words` holds: U float32 [D, H], its bias [H], and the own rows [V, H]."""
+    shared, own = words.get_layer("shared"), words.get_layer("own")
+    return tuple(keras.ops.convert_to_numpy(v) for v in (shared.kernel, shared.bias, own.embeddings))
+
+
+def with_places(words: keras.Model, concepts: int) -> keras.Model:
+    """The network of `build_words` for more concepts; those that are new have rows of zeros."""
+    kernel, bias, own = tables(words)
+    larger = build_words(*kernel.shape, concepts)
+    larger.get_layer("shared").set_weights([kernel, bias])
+    larger.get_layer("own").set_weights([np.pad(own, [(0, concepts - len(own)), (0, 0)])])
+    return larger
 
 
 def pool(attention: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
@@ -73,7 +118,7 @@ def pool(attention: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
 
 
 def raw_score(
-    head: keras.Model, features: tf.Tensor, attention: tf.Tensor, vectors: tf.Tensor, rows: tf.Tensor
+    head: keras.Model, features: tf.Tensor, attention: tf.Tensor, sought: tf.Tensor, rows: tf.Tensor
 ) -> tf.Tensor:
     """Weighted average pooling, embedding head, cosine.
 
@@ -82,7 +127,7 @@ def raw_score(
         features: [B, h, w, C], the backbone's last maps at the first scale; few photos, each of which meets
             every concept.
         attention: float32 [K, h, w], not negative.
-        vectors: float32 [K, D], the concepts' word vectors.
+        sought: float32 [K, D], the concepts' word vectors, or float32 [K, H] of `build_words`.
         rows: int32 [K], the photo that each concept is looked for in.
 
     Returns:
@@ -93,8 +138,8 @@ def raw_score(
     shares = tf.reshape(weights(attention), [1, -1, shape[1] * shape[2]])
     every = tf.matmul(shares, places)  # [B, K, C]
     pooled = tf.gather_nd(every, tf.stack([rows, tf.range(tf.shape(rows)[0])], axis=1))  # [K, C]
-    e = head(pooled[:, None, None], training=False)[:, 0, 0]  # [K, D]
-    return tf.reduce_sum(tf.nn.l2_normalize(e, -1) * tf.nn.l2_normalize(vectors, -1), axis=-1)
+    e = head(pooled[:, None, None], training=False)[:, 0, 0]  # [K, D] or [K, H]
+    return tf.reduce_sum(tf.nn.l2_normalize(e, -1) * tf.nn.l2_normalize(sought, -1), axis=-1)
 
 
 def calibrate(raw: tf.Tensor, threshold: tf.Tensor, slope: tf.Tensor | float) -> tf.Tensor:

@@ -20,11 +20,13 @@ from tqdm import tqdm
 from cmask_tf import metrics, model_directory
 from cmask_tf.data.records import INDEX, RecordSet
 from cmask_tf.errors import UserError
+from cmask_tf.model_directory import VERIFICATION_WORDS
 from cmask_tf.models import weights
 from cmask_tf.models.combined import ConceptMaskModel
 from cmask_tf.models.mixing import DIRECT, ConceptTable
 from cmask_tf.models.neighbour_table import BOXED
 from cmask_tf.models.refinement import with_column
+from cmask_tf.models.verification import with_places
 from cmask_tf.training import concept_column
 from cmask_tf.training.calibration import MIN_POSITIVES
 from cmask_tf.training.concept_column import Anchor, Examples
@@ -115,7 +117,10 @@ def add_concept(source: Path, records: RecordSet, word: str, out: Path) -> dict:
     kept = {"kind": vocabulary.kinds[entry], **(concepts[place] if place < len(concepts) else {})}
     concepts[place : place + 1] = [{**kept, "name": name, "level": learnt.level}]
     texts = {"concepts": concepts, **_tables(texts, name, learnt.threshold), "provenance": provenance}
-    model_directory.save_changed(source, out, texts=texts, parts={"refinement": network})
+    changed = {"refinement": network}
+    if VERIFICATION_WORDS in parts:
+        changed[VERIFICATION_WORDS] = with_places(parts[VERIFICATION_WORDS], len(concepts))
+    model_directory.save_changed(source, out, texts=texts, parts=changed)
     return report
 
 

@@ -205,7 +205,7 @@ def _segmentation(run: Run) -> tuple[dict, dict]:
         verification = VerificationTask(run, task.attention_parts)
         learnt = run.train(verification, run.config.verify, "verification")
         history["verification"] = _kept(learnt)
-        parts[model_directory.VERIFICATION] = verification.network
+        parts |= verification.parts
     if not is_chief(run.strategy):
         return parts, {"history": history}
     if run.config.precision != "float32":  # thresholds and theta hold for the networks that will be served

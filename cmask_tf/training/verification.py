@@ -1,8 +1,8 @@
 """The verification network learns from tags whether a concept is in the photo (supplement 5).
 
 Beyond the paper, whose embedding network is asked: see `models.verification.build_verification`. The networks
-of Stage 2 are frozen. A photo's features are pooled by each concept's refined map, and the cosine of what the
-network makes of them with the concept's word vector is a logistic regression's one variable.
+of Stage 2 are frozen. A photo's features are pooled by each concept's refined map, and the cosine of what one
+network makes of them with what another makes of the concept is a logistic regression's one variable.
 """
 
 from __future__ import annotations
@@ -52,15 +52,19 @@ class VerificationTask:
                 tf.Variable(table, dtype=tf.float32, trainable=False) for table in tables
             )
             channels = frozen["backbone"].output["c5"].shape[-1]
-            self.network = verification.build_verification(
-                channels, config.verification.hidden, run.vocabulary.dim
-            )
+            hidden = config.verification.hidden
+            self.parts = {
+                model_directory.VERIFICATION: verification.build_verification(channels, hidden),
+                model_directory.VERIFICATION_WORDS: verification.build_words(
+                    run.vocabulary.dim, hidden, len(vectors)
+                ),
+            }
             # From a cosine to a logit: a slope and the share of concepts that a photo has.
             slope = keras.layers.Dense(
                 1, kernel_initializer=keras.initializers.Constant(_SLOPE), name="logit"
             )
             regression = keras.Sequential([keras.Input((1,)), slope], name="regression")
-        self.models = {model_directory.VERIFICATION: self.network, "regression": regression}
+        self.models = {**self.parts, "regression": regression}
 
     def batches(self, epoch: int, skip: int) -> tf.data.Dataset:
         return pipelines.verification_batches(
@@ -110,8 +114,12 @@ class VerificationTask:
         maps = tf.einsum("bhwf,bmf->bmhw", hidden, tf.gather(self._columns, concepts))
         maps = tf.sigmoid(maps + tf.gather(self._column_bias, concepts)[..., None, None])
         pooled = verification.pool(tf.stop_gradient(maps), tf.stop_gradient(features))
-        vector = self.network(pooled[:, :, None], training=training)[:, :, 0]  # [b, M, D]
-        return tf.reduce_sum(tf.nn.l2_normalize(vector, -1) * tf.gather(self._words, concepts), axis=-1)
+        network, words = self.parts.values()
+        found = network(pooled[:, :, None], training=training)[:, :, 0]  # [b, M, H]
+        flat = tf.reshape(concepts, [-1])
+        sought = words({"vector": tf.gather(self._words, flat), "place": flat}, training=training)
+        sought = tf.reshape(tf.nn.l2_normalize(sought, -1), tf.shape(found))
+        return tf.reduce_sum(tf.nn.l2_normalize(found, -1) * sought, axis=-1)
 
 
 def _auc_by_level(scores: np.ndarray, present: np.ndarray, levels: list[str]) -> dict[str, float]:

@@ -341,3 +341,14 @@ def test_readers_and_the_command_do_without_tensorflow():
         "sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+
+
+def test_what_threads_encode_with_is_imported_before_there_are_threads():
+    """Two threads that import the same modules at once may wait for each other for ever."""
+    code = (
+        "import sys\n"
+        "from cmask_tf.data import conversion\n"
+        "conversion.encode_photos({}, [])\n"
+        "sys.exit('cmask_tf.data.stored_photos' not in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0

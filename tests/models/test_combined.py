@@ -18,7 +18,7 @@ from cmask_tf.models.mixing import COARSE, ConceptTable
 from cmask_tf.models.neighbour_table import build_mixing
 from cmask_tf.models.refinement import build_refinement
 from cmask_tf.models.segmentation import build_segmentation, encode
-from cmask_tf.models.verification import build_verification, calibrate
+from cmask_tf.models.verification import build_verification, build_words, calibrate
 from cmask_tf.vocabulary.artefact import Vocabulary
 from cmask_tf.vocabulary.neighbours import second_order_of_vectors
 
@@ -175,25 +175,36 @@ def test_decode_equals_segmentation_and_verification_of_that_attention(model, pa
     )
 
 
-def test_a_verification_network_of_its_own_is_asked_in_place_of_the_embedding_head(
+def test_verification_networks_are_asked_in_place_of_embedding_head_and_word_vector(
     model, parts, vocabulary, features
 ):
-    own = build_verification(parts["embedding"].input.shape[-1], 8, vocabulary.dim)
+    own = build_verification(parts["embedding"].input.shape[-1], 8)
+    words = build_words(vocabulary.dim, 8, len(CONCEPTS))
+    rows_of_concepts = np.random.default_rng(9).normal(size=(len(CONCEPTS), 8)).astype(np.float32)
+    words.get_layer("own").set_weights([rows_of_concepts])
     kernel = own.get_layer("fc1").kernel
     kernel.assign(kernel / np.std(features["c5"]))  # untrained features are tiny
-    other = build({**parts, "verification": own}, vocabulary)
-    rows = np.zeros(2, np.int32)
-    maps, _ = model.attention(features, model.resolve(vocabulary.vectors[:2]), rows)
-    raw = other.raw_scores(features, other.resolve(vocabulary.vectors[:2]), rows).numpy()
-    for k in range(2):
+    other = build({**parts, "verification": own, "verification_words": words}, vocabulary)
+    # Two trained concepts, a word that was never trained, and a vector that is no word.
+    vectors = np.concatenate([vocabulary.vectors[[4, 1, 3]], -vocabulary.vectors[:1]])
+    rows = np.zeros(len(vectors), np.int32)
+    maps, _ = model.attention(features, model.resolve(vectors), rows)
+    raw = other.raw_scores(features, other.resolve(vectors), rows).numpy()
+    matrix, bias = words.get_layer("shared").get_weights()
+    trained = list(LEVELS)
+    for k, name in enumerate(["hat", "pump", "wallet", None]):
+        sought = vectors[k] / np.linalg.norm(vectors[k]) @ matrix + bias
+        if name in trained:
+            sought = sought + rows_of_concepts[trained.index(name)]
         score = reference.verification(
             maps[0][k].numpy(),
             features["c5"][0].numpy(),
             lambda pooled: own(pooled[None, None, None].astype(np.float32)).numpy()[0, 0, 0],
-            vocabulary.vectors[k],
+            sought,
         )
         np.testing.assert_allclose(raw[k], score, atol=1e-5)
-    assert np.abs(raw - model.raw_scores(features, model.resolve(vocabulary.vectors[:2]), rows)).max() > 0.01
+    by_entry = other.raw_scores(features, other.resolve_entries([4, 1, 3]), rows[:3])
+    np.testing.assert_allclose(by_entry, raw[:3], atol=1e-5)
 
 
 def test_one_size_given_twice_is_one_attention_on_both_channels(parts, vocabulary):

@@ -131,7 +131,7 @@ NETWORKS = {
     "efficientnet": lambda: build_backbone(NET),
     "resnet": lambda: build_backbone(dataclasses.replace(NET, name="resnet50")),
     "head": lambda: build_head(5, config.Embedding(hidden=(12, 12)), 6),
-    "verification": lambda: build_verification(5, 8, 6),
+    "verification": lambda: build_verification(5, 8),
     "paper": lambda: build_segmentation(SMALL)[1],
     "lite": lambda: build_segmentation(dataclasses.replace(SMALL, design="lite"), build_backbone(NET))[0],
 }

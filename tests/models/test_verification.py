@@ -7,11 +7,14 @@ from cmask_tf import config
 from cmask_tf.models.embedding import build_head
 from cmask_tf.models.verification import (
     build_verification,
+    build_words,
     calibrate,
     pool,
     raw_score,
+    tables,
     threshold_table,
     weights,
+    with_places,
 )
 
 RNG = np.random.default_rng(5)
@@ -90,12 +93,51 @@ def test_pooling_weighs_every_place_of_every_photo_by_its_own_attention():
 
 
 def test_the_network_of_its_own_reads_every_place_by_itself():
-    network = build_verification(6, 8, 4)
+    network = build_verification(6, 8)
     pooled = RNG.normal(size=(2, 3, 1, 6)).astype(np.float32)
     together = network(pooled, training=False).numpy()
-    assert together.shape == (2, 3, 1, 4)
+    assert together.shape == (2, 3, 1, 8)
     alone = network(pooled[1:, 2:], training=False).numpy()
     np.testing.assert_allclose(alone[0, 0, 0], together[1, 2, 0], atol=1e-6)
+
+
+def words_network(concepts=3):
+    network = build_words(4, 8, concepts)
+    network.get_layer("own").set_weights([RNG.normal(size=(concepts, 8)).astype(np.float32)])
+    return network
+
+
+def ask(network, vectors, places, **options):
+    vectors = np.asarray(vectors, np.float32)
+    return network({"vector": vectors, "place": np.asarray(places, np.int32)}, **options).numpy()
+
+
+def test_a_trained_concept_is_sought_by_its_word_and_a_row_of_its_own_and_another_word_by_itself():
+    network = words_network()
+    matrix, bias, own = tables(network)
+    vectors = RNG.normal(size=(3, 4))
+    got = ask(network, vectors, [2, -1, 0], training=False)
+    expected = vectors @ matrix + bias + np.stack([own[2], np.zeros(8), own[0]])
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_in_training_a_concept_is_now_and_then_taken_for_a_word_that_was_never_trained():
+    network = words_network()
+    vectors = np.repeat(RNG.normal(size=(1, 4)), 2000, axis=0)
+    without = ask(network, vectors, np.full(2000, -1))
+    row = ask(network, vectors, np.full(2000, 1), training=True) - without
+    left_out = np.abs(row).max(axis=1) < 1e-6
+    assert 0.2 < left_out.mean() < 0.3
+    np.testing.assert_allclose(row.mean(axis=0), tables(network)[2][1], atol=0.1)
+
+
+def test_with_more_concepts_all_others_are_sought_as_before():
+    network = words_network()
+    larger = with_places(network, 5)
+    vectors = RNG.normal(size=(5, 4))
+    before = ask(network, vectors, [0, 1, 2, -1, -1])
+    np.testing.assert_array_equal(ask(larger, vectors, [0, 1, 2, 3, -1]), before)
+    assert len(tables(larger)[2]) == 5
 
 
 def test_a_concept_without_a_threshold_of_its_own_has_the_pooled_one():

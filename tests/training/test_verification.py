@@ -12,6 +12,7 @@ import tensorflow as tf
 from cmask_tf import model_directory
 from cmask_tf.config import Verification
 from cmask_tf.models.embedding import embed_map
+from cmask_tf.models.verification import tables
 from cmask_tf.training.verification import VerificationTask, _auc_by_level
 
 
@@ -31,7 +32,10 @@ def task(tmp_path_factory):
     for weight in frozen["refinement"].weights:
         weight.assign(rng.normal(size=weight.shape))
     frozen |= model_directory.load_parts(run.start, ("backbone", "embedding"))
-    return VerificationTask(dataclasses.replace(run, config=config), frozen)
+    made = VerificationTask(dataclasses.replace(run, config=config), frozen)
+    own = made.parts["verification_words"].get_layer("own")
+    own.set_weights([rng.normal(size=own.embeddings.shape)])  # as after some training
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +47,8 @@ def batch(task):
 def cosine_by_hand(task, image, concept):
     """Supplement 5 step by step, with the verification network in place of the embedding network."""
     parts, words = task._frozen, fixture.vocabulary().vectors
+    network = task.parts["verification"]
+    matrix, bias, own = tables(task.parts["verification_words"])
     e, features = embed_map(parts["backbone"], parts["embedding"], image[None], training=False)
     unit = e.numpy() / np.linalg.norm(e, axis=-1, keepdims=True)
     alphas = unit[0] @ (words / np.linalg.norm(words, axis=1, keepdims=True)).T
@@ -51,8 +57,8 @@ def cosine_by_hand(task, image, concept):
     return reference.verification(
         refined[..., concept],
         features[0].numpy(),
-        lambda pooled: task.network(pooled[None, None, None].astype(np.float32)).numpy()[0, 0, 0],
-        words[concept],
+        lambda pooled: network(pooled[None, None, None].astype(np.float32)).numpy()[0, 0, 0],
+        words[concept] / np.linalg.norm(words[concept]) @ matrix + bias + own[concept],
     )
 
 
