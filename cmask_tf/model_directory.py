@@ -256,7 +256,8 @@ def save(
         concepts: the V trained concepts in order, `[{"name", "level", ...}]`.
         parts: networks by name, some or all of `parts_of(config)`.
         mixing: p(q) and theta (4.4), of a finished system.
-        thresholds: `{"pooled": t, "concepts": {name: t}, "slope": s}` (supplement 5), of a finished system.
+        thresholds: `{"pooled": t, "outside": t, "concepts": {name: t}, "slope": s}` (supplement 5), of a
+            finished system.
         provenance: data counts, seeds, versions, the origin of weights, validation metrics.
 
     Raises:

@@ -43,9 +43,8 @@ class ConceptMaskModel(tf.Module):
 
     Args:
         settings: the config of the parts.
-        parts: "backbone", "embedding", "refinement", "segmentation_encoder", "segmentation_decoder", and
-            "verification" with "verification_words" where the config has them; without them the embedding
-            head is asked for the word vector (supplement 5).
+        parts: by name, all of a model directory (`model_directory.parts_of`). Without "verification" and
+            "verification_words" the embedding head is asked for the word vector (supplement 5).
         table: what is known of every vocabulary entry.
         tables: "float32" or "float16", how word vectors and the second refinement layer are held. Rows are
             float32 as soon as they are read; float16 rounds their numbers to 11 bits.
@@ -108,10 +107,10 @@ class ConceptMaskModel(tf.Module):
     def _hold_sought(self, words: keras.Model | None, dtype: str) -> None:
         self.own = None  # the word vector itself is sought
         if words is not None:
-            kernel, bias, own = verification.tables(words)
-            self.sought_matrix = _fixed(kernel, tf.float32, "sought_matrix")  # [D, H]
+            matrix, bias, own = verification.tables(words)  # [D, H], [H], [V, H]
+            self.sought_matrix = _fixed(matrix, tf.float32, "sought_matrix")
             self.sought_bias = _fixed(bias, tf.float32, "sought_bias")
-            self.own = _fixed(own.astype(dtype), dtype, "own")  # [V, H]
+            self.own = _fixed(own.astype(dtype), dtype, "own")
 
     def _fix_signatures(self) -> None:
         # One graph a step, whatever the numbers of photos and concepts; traced anew it would be for each.
@@ -210,6 +209,13 @@ class ConceptMaskModel(tf.Module):
             **self._columns("q", column),
             **self._columns("p", tf.gather(self.neighbour, entries)),
         }
+
+    def as_untrained(self, parameters: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The parameters of image-level concepts as if they were words that were never trained."""
+        count = tf.shape(parameters["path"])
+        sought = self._sought(parameters["vector"], tf.fill(count, -1))
+        path, theta = tf.fill(count, mixing.COARSE), tf.fill(count, self.outside_theta)
+        return parameters | {"path": path, "theta": theta, "sought": sought}
 
     def _word(self, entries: tf.Tensor) -> tf.Tensor:
         """The unit vectors [K, D] of entries int32 [K]."""

@@ -65,7 +65,7 @@ class ConceptTable:
         candidates = np.flatnonzero(path == DIRECT).astype(np.int32)
         neighbour = _neighbour_columns(vocabulary, mixing, path, column)
         thetas = np.array([1.0, mixing["theta"]["image"], mixing["theta"]["zero"]], np.float32)
-        threshold, pooled = threshold_table(vocabulary.names, thresholds)
+        threshold, outside = threshold_table(vocabulary.names, column >= 0, thresholds)
         second_order = mixing["neighbours"] == "second_order" and len(candidates)
         return cls(
             vectors=vocabulary.vectors,
@@ -77,7 +77,7 @@ class ConceptTable:
             threshold=threshold,
             candidates=candidates,
             outside_theta=float(mixing["theta"]["zero"]) if len(candidates) else 1.0,
-            outside_threshold=pooled,
+            outside_threshold=outside,
             slope=float((thresholds or {}).get("slope", SLOPE)),
             profiles=second_order_rows(vocabulary, candidates) if second_order else None,
         )

@@ -156,18 +156,24 @@ def calibrate(raw: tf.Tensor, threshold: tf.Tensor, slope: tf.Tensor | float) ->
     return tf.sigmoid(slope * (raw - threshold))
 
 
-def threshold_table(names: Sequence[str], thresholds: dict | None) -> tuple[np.ndarray, float]:
+def threshold_table(
+    names: Sequence[str], trained: np.ndarray, thresholds: dict | None
+) -> tuple[np.ndarray, float]:
     """`thresholds.json` laid out along the vocabulary.
 
     Args:
         names: the vocabulary's words in order.
-        thresholds: {"pooled": t, "concepts": {name: t}} in raw cosines; None before calibration, when 0 is
-            every threshold.
+        trained: bool [V'], whether the word is a trained concept.
+        thresholds: {"pooled": t, "outside": t, "concepts": {name: t}} in raw cosines; models of earlier
+            versions have no "outside" and take "pooled". None before calibration, when 0 is every threshold.
 
     Returns:
-        float32 [V'], a threshold a word, and the pooled one, which also serves words outside the vocabulary.
+        float32 [V'], a threshold a word: its own, else "pooled" of a trained concept, "outside" of another
+        word; and "outside", which also serves words that the vocabulary does not have.
     """
     thresholds = thresholds or {"pooled": 0.0, "concepts": {}}
-    pooled = float(thresholds["pooled"])
-    own = thresholds["concepts"]
-    return np.array([own.get(name, pooled) for name in names], np.float32), pooled
+    own, pooled = thresholds["concepts"], thresholds["pooled"]
+    outside = float(thresholds.get("outside", pooled))
+    fallback = np.where(trained, pooled, outside)
+    table = [own.get(name, other) for name, other in zip(names, fallback, strict=True)]
+    return np.array(table, np.float32), outside

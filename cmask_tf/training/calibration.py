@@ -2,8 +2,8 @@
 
 theta of image-level concepts maximises their mean IoU. theta of words outside the vocabulary is found by
 treating image-level concepts as if they were such words; no mask of a zero-level concept is looked at.
-A concept's presence threshold maximises its F1; one with too few validation photos, and every zero-level
-word, takes the pooled threshold.
+A concept's presence threshold maximises its F1; one with too few validation photos takes the pooled one.
+That of words that were never trained is found as their theta is.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def calibrate(run, parts: dict) -> tuple[dict, dict]:
 
     Returns:
         mixing (see `neighbour_table.build_mixing`) and thresholds
-        `{"pooled": t, "concepts": {name: t}, "slope": s}`.
+        `{"pooled": t, "outside": t, "concepts": {name: t}, "slope": s}`.
     """
     mixing = build_mixing(run.vocabulary, run.concepts, run.config.mixing.neighbours)
     model = _model(run, parts, mixing)
@@ -98,12 +98,13 @@ def _in_all_ways(parameters: dict, ways: list[tuple[str, float]]) -> dict:
 
 
 def _choose_thresholds(run, model: ConceptMaskModel) -> dict:
-    raw, present = [], []
-    entries = _entries(run)
-    parameters = [model.resolve_entries(entries[i : i + _CHUNK]) for i in range(0, len(entries), _CHUNK)]
+    raw, untrained, present = [], [], []
+    entries, image_level = _entries(run), with_level(run.concepts, "image")
+    parameters = _resolved(model, entries)
+    as_untrained = [model.as_untrained(one) for one in _resolved(model, entries[image_level])]
     for features, masks in _photos(run, model, "choosing thresholds"):
-        scores = [model.raw_scores(features, one, tf.zeros_like(one["path"])) for one in parameters]
-        raw.append(np.concatenate(scores))
+        raw.append(_raw(model, features, parameters))
+        untrained.append(_raw(model, features, as_untrained))
         present.append(np.isin(np.arange(len(entries)), list(masks)))
     raw, present = np.array(raw), np.array(present)
     own = {}
@@ -111,9 +112,21 @@ def _choose_thresholds(run, model: ConceptMaskModel) -> dict:
         positives = int(present[:, concept].sum())
         if MIN_POSITIVES <= positives <= len(present) - MIN_POSITIVES:
             own[entry["name"]] = best_f1_threshold(raw[:, concept], present[:, concept])
-    pooled = best_f1_threshold(raw.ravel(), present.ravel())
+    pooled, shown = best_f1_threshold(raw.ravel(), present.ravel()), present[:, image_level]
+    outside = best_f1_threshold(np.array(untrained).ravel(), shown.ravel()) if shown.any() else pooled
     distance = raw - [own.get(entry["name"], pooled) for entry in run.concepts]
-    return {"pooled": pooled, "concepts": own, "slope": best_slope(distance.ravel(), present.ravel())}
+    slope = best_slope(distance.ravel(), present.ravel())
+    return {"pooled": pooled, "outside": outside, "concepts": own, "slope": slope}
+
+
+def _resolved(model: ConceptMaskModel, entries: np.ndarray) -> list[dict]:
+    return [model.resolve_entries(entries[i : i + _CHUNK]) for i in range(0, len(entries), _CHUNK)]
+
+
+def _raw(model: ConceptMaskModel, features: dict, parameters: list[dict]) -> np.ndarray:
+    """One photo's raw scores, float32 [K]."""
+    scores = [model.raw_scores(features, one, tf.zeros_like(one["path"])) for one in parameters]
+    return np.concatenate(scores) if scores else np.zeros(0, np.float32)
 
 
 def best_slope(distance: np.ndarray, present: np.ndarray) -> float:

@@ -118,7 +118,7 @@ def add_concept(source: Path, records: RecordSet, word: str, out: Path) -> dict:
     concepts[place : place + 1] = [{**kept, "name": name, "level": learnt.level}]
     texts = {"concepts": concepts, **_tables(texts, name, learnt.threshold), "provenance": provenance}
     changed = {"refinement": network}
-    if VERIFICATION_WORDS in parts:
+    if VERIFICATION_WORDS in parts and place == len(table.trained):  # a concept more
         changed[VERIFICATION_WORDS] = with_places(parts[VERIFICATION_WORDS], len(concepts))
     model_directory.save_changed(source, out, texts=texts, parts=changed)
     return report

@@ -141,8 +141,16 @@ def test_with_more_concepts_all_others_are_sought_as_before():
 
 
 def test_a_concept_without_a_threshold_of_its_own_has_the_pooled_one():
-    table, pooled = threshold_table(["hat", "bag"], {"pooled": 0.1, "concepts": {"bag": 0.3}})
+    trained = np.array([True, True])
+    table, pooled = threshold_table(["hat", "bag"], trained, {"pooled": 0.1, "concepts": {"bag": 0.3}})
     np.testing.assert_array_equal(table, np.array([0.1, 0.3], np.float32))
     assert pooled == 0.1
-    table, pooled = threshold_table(["hat", "bag"], None)
+    table, pooled = threshold_table(["hat", "bag"], trained, None)
     assert (table.tolist(), pooled) == ([0.0, 0.0], 0.0)
+
+
+def test_a_word_that_was_never_trained_has_the_threshold_of_words_outside():
+    found = {"pooled": 0.1, "outside": 0.5, "concepts": {"bag": 0.3}}
+    table, outside = threshold_table(["hat", "bag", "cape"], np.array([True, True, False]), found)
+    np.testing.assert_array_equal(table, np.array([0.1, 0.3, 0.5], np.float32))
+    assert outside == 0.5
