@@ -1,6 +1,6 @@
 """ConceptSegmenter: what a person imports. A photo and concepts in, masks and scores out.
 
-    segmenter = ConceptSegmenter.load("runs/model")
+    segmenter = ConceptSegmenter.load()                     # the preset, or a model directory
     features = segmenter.encode(image)                      # uint8 RGB [H, W, 3]; the heavy part, once
     result = segmenter.segment(["dress", "bag"], features)
 

@@ -1,6 +1,6 @@
 """A trained model as the next version of a SavedModel for TensorFlow Serving.
 
-python export/export_saved_model.py --model runs/model --out runs/served
+python export/export_saved_model.py --out runs/served
 """
 
 import sys
