@@ -1,10 +1,11 @@
-# make demo: set up, then the whole system once, ending with an overlay and a table.
-# make test: the test suite. Both share one .venv, made from constraints.txt when it is missing.
+# make demo: set up, then two photos segmented with the trained preset; as long as there is none, demo-train.
+# make demo-train: set up, then the whole system once from nothing, ending with an overlay and a table.
+# make test: the test suite. All share one .venv, made from constraints.txt when it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo demo-train test lint clean
 
 .venv/.run: setup.cfg constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -19,6 +20,9 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 
 demo: .venv/.run
 	$(BIN)/python trainers/demo.py --out runs/demo
+
+demo-train: .venv/.run
+	$(BIN)/python trainers/demo_train.py --out runs/demo-train
 
 test: .venv/.dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov cmask_tf --cov-fail-under 85 tests
