@@ -1,14 +1,14 @@
 """What a word gains from a few masks: `cmask train concept` on ConceptWorld, before and after.
 
-    cmask data world --scenes 4000 --seed 1 --out runs/world-1
-    python benchmarks/new_concept.py --model runs/reproduction/seed-0/model --world runs/world-1
+    cmask data world --scenes 2000 --out runs/world
+    cmask reproduce --data runs/world --out runs/reproduction --config tiny --seeds 1
+    python benchmarks/new_concept.py --model runs/reproduction/seed-0/model --world runs/world
 
-The model is one of `cmask reproduce --data runs/world --config tiny`, WORLD a ConceptWorld it has not seen.
-For each word the first N validation photos that show it, and as many others, become a record set, as
-`cmask data coco --ids` makes it, and `add_concept` learns the word from them; each word from the same model.
-Then both models are asked for the word in every test photo: IoU is the mean over those that show it, presence
-the ROC AUC over all. Everything else has to be as it was: the masks and scores of all other words of the
-vocabulary are compared bit by bit on the first test photos.
+For each word the first N validation photos that show it (all, where there are fewer) and as many others become
+a record set, as `cmask data coco --ids` makes it. `add_concept` learns the word from them, each word from the
+same model. Then both models are asked for the word in every test photo: IoU is the mean over those that show
+it, presence the ROC AUC over all. Everything else has to be as it was: the masks and scores of all other words
+of the vocabulary are compared bit by bit on the first test photos.
 
 Prints a Markdown table. It is an error when another word's mask or score is not what it was.
 """
