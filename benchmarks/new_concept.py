@@ -4,11 +4,11 @@
     cmask reproduce --data runs/world --out runs/reproduction --config tiny --seeds 1
     python benchmarks/new_concept.py --model runs/reproduction/seed-0/model --world runs/world
 
-For each word the first N validation photos that show it (all, where there are fewer) and as many others become
-a record set, as `cmask data coco --ids` makes it. `add_concept` learns the word from them, each word from the
+For each word the first N validation photos that show it (all, where there are fewer) and as many others are
+made a record set, as by `cmask data coco --ids`. `add_concept` learns the word from them, each word from the
 same model. Then both models are asked for the word in every test photo: IoU is the mean over those that show
-it, presence the ROC AUC over all. Everything else has to be as it was: the masks and scores of all other words
-of the vocabulary are compared bit by bit on the first test photos.
+it, presence the ROC AUC over all. Everything else has to be as it was: masks and scores of all other words of
+the vocabulary are compared bit by bit on the first test photos.
 
 Prints a Markdown table. It is an error when another word's mask or score is not what it was.
 """
