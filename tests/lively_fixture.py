@@ -47,20 +47,20 @@ def lively_model(
 
 
 def _scale_features(parts, config) -> None:
-    """Brings what reads the backbone's maps to inputs of standard deviation 1."""
+    """Batch normalizations take the statistics of some photos, so that no layer's output is tiny."""
+    from keras.layers import BatchNormalization
+
     from cmask_tf import geometry
 
-    square = geometry.resize_image(photo()[np.newaxis], config.segmentation.size)
-    maps = parts["backbone"](square, training=False)
-    scales = {name: 1 / np.std(value) for name, value in maps.items()}
-    for part, layer, level in (
-        ("embedding", "fc1", "c5"),
-        ("verification", "fc1", "c5"),
-        *(("segmentation_encoder", f"{level}_lateral", level) for level in ("c2", "c3", "c4", "c5")),
-    ):
-        if layer in {found.name for found in parts[part].layers}:
-            kernel = parts[part].get_layer(layer).kernel
-            kernel.assign(kernel * scales[level])
+    for part in parts.values():
+        for layer in part.layers:
+            if isinstance(layer, BatchNormalization):
+                layer.momentum = 0.0
+    photos = np.stack([photo(seed=seed) for seed in range(4)])
+    maps = parts["backbone"](geometry.resize_image(photos, config.segmentation.size), training=True)
+    for name in ("embedding", "verification"):
+        parts[name](maps["c5"], training=True)
+    assert maps["c5"].numpy().std() > 0.1
 
 
 def _scale_masks(decoder, directory: Path) -> None:

@@ -16,6 +16,7 @@ import tensorflow as tf
 from cmask_tf import geometry
 from cmask_tf.models import attention, mixing, verification
 from cmask_tf.models.combined import ConceptMaskModel
+from cmask_tf.models.recognition import SAME_WORD
 
 MAPS = "segmentation_"  # what the names of the segmentation encoder's maps begin with
 Tensors = dict[str, tf.Tensor]
@@ -84,7 +85,12 @@ class FixedSteps(tf.Module):
             The model's, without "entry", which no further step reads.
         """
         given = tf.nn.l2_normalize(word_vector, -1)
-        found = self.model.parameters(given, self.model.search(given))
+        best, _, neighbour = self.model.search(given)
+        # Of unit vectors the same as a bound on the cosine. But rows that a converter has rounded are not
+        # quite of length 1: that moves a cosine as much as the length, a distance by its square alone.
+        apart = given - ConceptMaskModel.resolve_entries(self.model, best)["vector"]
+        known = tf.reduce_sum(apart * apart, axis=1) < 2 * (1 - SAME_WORD)
+        found = self.model.parameters(given, (best, known, neighbour))
         return {name: value for name, value in found.items() if name != "entry"}
 
     def encode(self, **squares: tf.Tensor) -> Tensors:
