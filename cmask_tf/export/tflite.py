@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -136,7 +137,8 @@ def convert(name: str, step: Step, variant: str, samples: Samples | None = None)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = samples
     try:
-        content = converter.convert()
+        with warnings.catch_warnings(action="ignore"):  # it warns of the interpreter it itself measures with
+            content = converter.convert()
     except Exception as error:  # its class is private, and a check of its own raises others
         raise UserError(f"{name}: not converted to {variant}: {_reason(str(error))}") from None
     check_weights(name, content, sum(v.shape.num_elements() for v in traced.variables), variant)
