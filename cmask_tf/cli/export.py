@@ -1,10 +1,11 @@
-"""`cmask export`: a model directory becomes the next version of a SavedModel, the same as `export/*.py`."""
+"""`cmask export`: a model directory becomes what other programs load, the same as `export/*.py`."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+from cmask_tf.cli import export_tflite
 from cmask_tf.cli.model_option import add_model
 
 
@@ -12,11 +13,15 @@ def add_parser(subparsers) -> None:
     """Adds `cmask export`."""
     parser = subparsers.add_parser(
         "export",
-        help="write a SavedModel that TensorFlow Serving loads",
+        help="write a SavedModel that TensorFlow Serving loads, or TFLite files",
         description="Writes the model as BASE/1, or the next number. The files are read again by a fresh "
-        "process and compared with the model; only then does the version appear.",
+        "process and compared with the model; only then does the version appear. With --format tflite BASE "
+        "is a new directory for TFLite files, tried in the same way.",
     )
     add_model(parser)
+    parser.add_argument(
+        "--format", choices=("saved_model", "tflite"), default="saved_model", help="default: saved_model"
+    )
     parser.add_argument(
         "--out",
         metavar="BASE",
@@ -26,6 +31,7 @@ def add_parser(subparsers) -> None:
     )
     parser.add_argument("--float16", action="store_true", help="hold the weights in half precision")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    export_tflite.add_options(parser)
 
 
 def run(args) -> None:
@@ -34,6 +40,10 @@ def run(args) -> None:
 
     directory = model_directory.locate(args.model)
     model_directory.check(directory)
+    if args.format == "tflite":
+        export_tflite.run(args, directory)
+        return
+    export_tflite.refuse_options(args)
 
     from cmask_tf.export.saved_model import export
 

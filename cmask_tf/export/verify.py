@@ -63,7 +63,7 @@ def verify(directory: Path, segmenter: ConceptSegmenter, float16: bool) -> Agree
     vocabulary = segmenter.vocabulary
     places = np.unique(np.linspace(0, len(vocabulary) - 1, _WORDS).round().astype(int))
     words = [vocabulary.names[i] for i in places]
-    vectors = np.concatenate([vocabulary.vectors[places], _outside(vocabulary.vectors)[None]])
+    vectors = np.concatenate([vocabulary.vectors[places], outside(vocabulary.vectors)[None]])
     answers = _ask_fresh_process(directory, _requests(photo, words, vectors))
 
     features = segmenter.encode(read_image(photo))
@@ -90,7 +90,7 @@ def check(found: Agreement, allowed: Agreement, base: Path) -> None:
         )
 
 
-def _outside(vectors: np.ndarray) -> np.ndarray:
+def outside(vectors: np.ndarray) -> np.ndarray:
     """A direction between words, which is none of them."""
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return (unit[0] - unit[-1] / 2).astype(np.float32) if len(unit) > 1 else -unit[0]
