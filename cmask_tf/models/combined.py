@@ -155,7 +155,11 @@ class ConceptMaskModel(tf.Module):
             concept where they are not used).
         """
         given = tf.nn.l2_normalize(word_vectors, -1)
-        best, known, neighbour = self._find(given)
+        return self.parameters(given, self._find(given))
+
+    def parameters(self, given: tf.Tensor, found: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
+        """What `resolve` returns, of unit vectors [K, D] and what `search` has found of them."""
+        best, known, neighbour = found
         vector = tf.where(known[:, None], self._word(best), given)
 
         def look_up(column: tf.Variable, outside) -> tf.Tensor:
@@ -174,32 +178,25 @@ class ConceptMaskModel(tf.Module):
         }
 
     def _find(self, given: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Of unit vectors [K, D]: the nearest entry int32 [K], whether it is that entry bool [K], and p's
-        column int32 [K] if it is not. The whole table is read only for a vector outside the vocabulary."""
+        """`search`, but that the whole table is read only for a vector outside the vocabulary."""
 
         def among(entries: tf.Tensor) -> tf.Tensor:
             rows = _rows(self.words, entries)  # [K, C, D]
             return tf.einsum("kcd,kd->kc", rows, given) * tf.gather(self.stretch, entries)
 
-        def search() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            cosines = self._cosines(given) * self.stretch
-            nearest = tf.argmax(cosines, axis=1, output_type=tf.int32)
-            same = tf.reduce_max(cosines, axis=1) > SAME_WORD
-            return nearest, same, self._outside_neighbour(cosines, nearest)
-
         best, known, certain = recognise(given, self.leading, among)
-        recognised = tf.reduce_all(known & certain)
-        return tf.cond(recognised, lambda: (best, known, tf.fill(tf.shape(best), -1)), search)
+        found = best, known, tf.fill(tf.shape(best), -1)
+        return tf.cond(tf.reduce_all(known & certain), lambda: found, lambda: self.search(given))
+
+    def search(self, given: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Of unit vectors [K, D]: the nearest entry int32 [K], whether it is that entry bool [K], and p's
+        column int32 [K] if it is not."""
+        cosines = self._cosines(given) * self.stretch
+        best = tf.argmax(cosines, axis=1, output_type=tf.int32)
+        return best, tf.reduce_max(cosines, axis=1) > SAME_WORD, self._outside_neighbour(cosines, best)
 
     def resolve_entries(self, entries: tf.Tensor) -> dict[str, tf.Tensor]:
-        """`resolve` of words of the vocabulary, without a search: a few rows are read, and no table.
-
-        Args:
-            entries: int32 [K], positions in the vocabulary.
-
-        Returns:
-            As `resolve` of those words' vectors.
-        """
+        """What `resolve` returns, of the vocabulary's entries int32 [K]: no search, a few rows are read."""
         vector, column = self._word(entries), tf.gather(self.column, entries)
         return {
             "vector": vector,

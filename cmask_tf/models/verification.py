@@ -138,6 +138,11 @@ def raw_score(
     shares = tf.reshape(weights(attention), [1, -1, shape[1] * shape[2]])
     every = tf.matmul(shares, places)  # [B, K, C]
     pooled = tf.gather_nd(every, tf.stack([rows, tf.range(tf.shape(rows)[0])], axis=1))  # [K, C]
+    return compare(head, pooled, sought)
+
+
+def compare(head: keras.Model, pooled: tf.Tensor, sought: tf.Tensor) -> tf.Tensor:
+    """The end of `raw_score`: float32 [K] in [-1, 1] of pooled features float32 [K, C]."""
     e = head(pooled[:, None, None], training=False)[:, 0, 0]  # [K, D] or [K, H]
     return tf.reduce_sum(tf.nn.l2_normalize(e, -1) * tf.nn.l2_normalize(sought, -1), axis=-1)
 
