@@ -8,7 +8,6 @@ from segmenter_fixture import photo
 
 from cmask_tf import geometry
 from cmask_tf.export.fixed import FixedSteps
-from cmask_tf.models.combined import ConceptMaskModel
 from cmask_tf.segmenter import ConceptSegmenter
 
 BOUND = 1e-5
