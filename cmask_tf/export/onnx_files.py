@@ -10,8 +10,8 @@ tf2onnx converts, onnxsim takes away what it leaves behind (it is kept, and live
 from __future__ import annotations
 
 import contextlib
-import importlib
 import importlib.metadata
+import importlib.util
 import json
 import logging
 import os
@@ -82,6 +82,7 @@ def export(model: str | Path, out: str | Path, float16: bool = False) -> Written
     """
     check_extra()
     model, out = Path(model), Path(out)
+    _check_place(out)
     segmenter = ConceptSegmenter.load(model)
     if (size := weights_bytes(segmenter.model)) > MAX_BYTES:
         raise UserError(
@@ -149,6 +150,8 @@ def convert(name: str, step: Step, opset: int = OPSET):
     for tensor in (*made.graph.input, *made.graph.output):
         _name_sides(tensor, sides[tensor.name])
     del made.graph.value_info[:]  # hints, whose sides have other names
+    for extra in [entry for entry in made.opset_import if entry.domain]:
+        made.opset_import.remove(extra)  # a domain that is declared and not used
     onnx.checker.check_model(made, full_check=True)
     return made
 
@@ -203,10 +206,13 @@ def _name_sides(tensor, sides: list[str | int]) -> None:
         shape.dim.add(**{"dim_param" if isinstance(side, str) else "dim_value": side})
 
 
-def _beside(out: Path) -> Path:
-    """An empty directory beside `out`, which is free."""
+def _check_place(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists; give a directory that is not there yet")
+
+
+def _beside(out: Path) -> Path:
+    """An empty directory beside `out`."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".export-", dir=out.parent))

@@ -76,7 +76,7 @@ def verify(directory: Path, segmenter: ConceptSegmenter, float16: bool) -> Agree
 def words_asked(vocabulary: Vocabulary) -> tuple[list[str], np.ndarray]:
     """Words spread over a vocabulary, and their vectors float32 [N + 1, D]; the last is none of its words."""
     places = np.unique(np.linspace(0, len(vocabulary) - 1, _WORDS).round().astype(int))
-    vectors = np.concatenate([vocabulary.vectors[places], _outside(vocabulary.vectors)[None]])
+    vectors = np.concatenate([vocabulary.vectors[places], outside(vocabulary.vectors)[None]])
     return [vocabulary.names[i] for i in places], vectors
 
 
@@ -96,7 +96,7 @@ def check(found: Agreement, allowed: Agreement, base: Path) -> None:
         )
 
 
-def _outside(vectors: np.ndarray) -> np.ndarray:
+def outside(vectors: np.ndarray) -> np.ndarray:
     """A direction between words, which is none of them."""
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return (unit[0] - unit[-1] / 2).astype(np.float32) if len(unit) > 1 else -unit[0]
