@@ -9,7 +9,6 @@ import fake_tensorrt
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from segmenter_fixture import smallest_model
 
 from cmask_tf import cli
 from cmask_tf.errors import UserError
@@ -36,6 +35,12 @@ def file(tmp_path):
     graph = helper.make_graph([helper.make_node("Relu", ["vector"], ["y"])], "step", inputs, [output])
     onnx.save(helper.make_model(graph), tmp_path / "step.onnx")
     return tmp_path / "step.onnx"
+
+
+@pytest.fixture(autouse=True)
+def nothing_installed(monkeypatch):
+    """Whatever this machine has."""
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
 
 
 @pytest.fixture
@@ -135,9 +140,8 @@ def test_sizes_that_do_not_rise_are_refused(sizes):
 
 
 @pytest.fixture
-def converted(monkeypatch, file, tmp_path):
+def converted(monkeypatch, file, model, tmp_path):
     """`cmask tensorrt` with files that are there already."""
-    model = smallest_model(tmp_path / "model")
     out = tmp_path / "out"
 
     def export(directory, place, float16):
