@@ -29,6 +29,25 @@ def resize_image(image: tf.Tensor, size: int) -> tf.Tensor:
     return tf.cast(tf.image.resize(image, (size, size), antialias=True), tf.float32)
 
 
+def squash_by_products(image: tf.Tensor, size: int) -> tf.Tensor:
+    """`resize_image` as two matrix products, for formats without antialiased resizing.
+
+    Args:
+        image: uint8 or float [B, H, W, C], 0 to 255; all sizes may be unknown when a graph is made.
+        size: the side of the square in pixels.
+
+    Returns:
+        float32 [B, size, size, C], 0 to 255; apart from `resize_image` by rounding.
+    """
+    image = tf.cast(image, tf.float32)
+    batch, height, width, _ = tf.unstack(tf.shape(image))
+    channels = image.shape[-1]
+    tall = tf.matmul(_antialiased(height, size), tf.reshape(image, [batch, height, width * channels]))
+    tall = tf.transpose(tf.reshape(tall, [batch * size, width, channels]), (0, 2, 1))
+    square = tf.matmul(tf.reshape(tall, [-1, width]), _antialiased(width, size), transpose_b=True)
+    return tf.transpose(tf.reshape(square, [-1, size, channels, size]), (0, 1, 3, 2))
+
+
 def resize_maps(maps: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """Resizes maps [B, h, w, C] or [h, w, C] bilinearly to float32 [..., height, width, C]."""
     return tf.image.resize(tf.cast(maps, tf.float32), (height, width))
@@ -105,6 +124,16 @@ def _bilinear(cells: tf.Tensor, low: tf.Tensor, high: tf.Tensor, size: int) -> t
     places = (low[:, tf.newaxis] + steps * (high - low)[:, tf.newaxis]) * cells - 0.5
     places = tf.clip_by_value(places, 0.0, cells - 1)
     return tf.maximum(1 - tf.abs(places[..., tf.newaxis] - tf.range(cells)), 0)
+
+
+def _antialiased(pixels: tf.Tensor, size: int) -> tf.Tensor:
+    """Each pixel's weight along an axis at `size` places: float32 [size, pixels]; rows sum to 1."""
+    # Made as integers: TensorRT has no range of floats that is not known when the graph is made.
+    centres = tf.cast(tf.range(pixels), tf.float32) + 0.5
+    step = tf.cast(pixels, tf.float32) / size
+    places = (np.arange(size, dtype=np.float32) + 0.5)[:, np.newaxis] * step
+    weights = tf.maximum(1 - tf.abs(centres - places) / tf.maximum(step, 1.0), 0)
+    return weights / tf.reduce_sum(weights, axis=1, keepdims=True)
 
 
 def _averaged(cells: int, size: int, stride: int) -> np.ndarray:

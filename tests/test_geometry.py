@@ -36,6 +36,15 @@ def test_a_photo_looks_the_same_to_the_network_at_every_resolution(photo, smalle
     assert np.quantile(difference, 0.99) < 4
 
 
+@pytest.mark.parametrize("sides", [(60, 45), (333, 500), (64, 200), (97, 16), (8, 8)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_matrix_products_squash_a_photo_as_resizing_does(sides, dtype):
+    images = np.random.default_rng(0).integers(0, 256, (2, *sides, 3)).astype(dtype)
+    spec = tf.TensorSpec([None, None, None, 3], dtype)
+    squash = tf.function(lambda image: geometry.squash_by_products(image, 64), input_signature=[spec])
+    np.testing.assert_allclose(squash(images), geometry.resize_image(images, 64), atol=0.005)
+
+
 def test_plain_bilinear_would_alias(photo, smaller):
     """What the antialiasing is for: the tolerance above is not one that anything passes."""
     plain = [tf.image.resize(image, (224, 224)).numpy() for image in (photo, smaller[1])]

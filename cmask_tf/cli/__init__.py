@@ -26,6 +26,7 @@ COMMANDS = (
     "evaluate",
     "reproduce",
     "export",
+    "tensorrt",
     "serve",
     "client",
     "doctor",

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from cmask_tf.errors import UserError
 from cmask_tf.export import reload
 from cmask_tf.imageio import read_image
 from cmask_tf.segmenter import ConceptSegmenter, Segmentation
+from cmask_tf.vocabulary.artefact import Vocabulary
 
 PHOTO = (
     "grace_hopper.jpg"  # of matplotlib, which the package needs anyway: 512 x 606 px, in the public domain
@@ -60,10 +62,7 @@ def verify(directory: Path, segmenter: ConceptSegmenter, float16: bool) -> Agree
         UserError: a fresh process cannot use it, or it answers something else.
     """
     photo = Path(cbook.get_sample_data(PHOTO, asfileobj=False))
-    vocabulary = segmenter.vocabulary
-    places = np.unique(np.linspace(0, len(vocabulary) - 1, _WORDS).round().astype(int))
-    words = [vocabulary.names[i] for i in places]
-    vectors = np.concatenate([vocabulary.vectors[places], outside(vocabulary.vectors)[None]])
+    words, vectors = words_asked(segmenter.vocabulary)
     answers = _ask_fresh_process(directory, _requests(photo, words, vectors))
 
     features = segmenter.encode(read_image(photo))
@@ -72,6 +71,13 @@ def verify(directory: Path, segmenter: ConceptSegmenter, float16: bool) -> Agree
     found = _agreement(answers, expected, maps)
     check(found, ROUNDED if float16 else EXACT, directory.parent)
     return found
+
+
+def words_asked(vocabulary: Vocabulary) -> tuple[list[str], np.ndarray]:
+    """Words spread over a vocabulary, and their vectors float32 [N + 1, D]; the last is none of its words."""
+    places = np.unique(np.linspace(0, len(vocabulary) - 1, _WORDS).round().astype(int))
+    vectors = np.concatenate([vocabulary.vectors[places], outside(vocabulary.vectors)[None]])
+    return [vocabulary.names[i] for i in places], vectors
 
 
 def check(found: Agreement, allowed: Agreement, base: Path) -> None:
@@ -108,17 +114,32 @@ def _requests(photo: Path, words: list[str], vectors: np.ndarray) -> dict[str, d
 
 
 def _ask_fresh_process(directory: Path, requests: dict) -> dict[str, dict[str, np.ndarray]]:
+    try:
+        return ask_fresh_process(reload.__file__, [directory], requests)
+    except UserError as error:
+        raise UserError(f"{directory.parent}: nothing was published: {error}") from None
+
+
+def ask_fresh_process(script: str, arguments: Sequence, requests: dict) -> dict:
+    """What a script answers in a process of its own.
+
+    Args:
+        script: a file that is given the arguments, and the files of pickled requests and answers.
+        arguments: the first ones.
+        requests: what is asked.
+
+    Raises:
+        UserError: it fails; tells the last line it wrote.
+    """
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = Path(folder) / "requests", Path(folder) / "answers"
         asked.write_bytes(pickle.dumps(requests))
         # -P: the modules beside the script are not to be found by their short names.
-        command = [sys.executable, "-P", reload.__file__, str(directory), str(asked), str(answered)]
+        command = [sys.executable, "-P", script, *map(str, arguments), str(asked), str(answered)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            raise UserError(
-                f"{directory.parent}: nothing was published: a fresh process cannot use it ({reason})"
-            )
+            raise UserError(f"a fresh process cannot use it ({reason})")
         return pickle.loads(answered.read_bytes())
 
 

@@ -27,7 +27,9 @@ def imported_by(*arguments: str) -> tuple[int, str, set[str]]:
     return done.returncode, done.stderr, set(done.stdout.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["segment", "--help"], ["export", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["segment", "--help"], ["export", "--help"], ["tensorrt", "--help"]]
+)
 def test_help_imports_nothing_heavy(arguments):
     code, _, heavy = imported_by(*arguments)
     assert code == 0
