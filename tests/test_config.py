@@ -95,7 +95,9 @@ def test_what_regularises_is_off_unless_asked_for():
         assert config.precision == "float32" and config.segmentation.weights is None
         for schedule in (config.embed, config.refine, config.segment):
             assert schedule.optimizer == "adamw"
-            assert not (schedule.clip_norm or schedule.ema or schedule.frozen_stages)
+            assert not (schedule.clip_norm or schedule.ema)
+        frozen = [part.frozen_stages for part in (config.embed, config.refine, config.segment)]
+        assert frozen == ([0, 3, 0] if preset == "lite" else [0, 0, 0])
 
 
 @pytest.mark.parametrize(("preset", "weight"), [("lite", -1), ("paper", 1)])

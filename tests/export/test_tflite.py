@@ -22,8 +22,6 @@ from cmask_tf.model_directory import load_vocabulary
 from cmask_tf.segmenter import ConceptSegmenter
 
 CONCEPTS = 2
-# Eleven conversions before the first test, each of which takes seconds; on a busy machine minutes.
-pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
