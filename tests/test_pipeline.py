@@ -17,6 +17,9 @@ import tensorflow as tf
 from cmask_tf.cli import main as cmask
 from cmask_tf.data import attention_records
 
+# Three trainings before the first test, and more in it: on a busy machine minutes.
+pytestmark = pytest.mark.timeout(900)
+
 ROOT = Path(__file__).parent.parent
 SMALL = [
     "attention.sizes=[64, 96]", "backbone.output_stride=16", "segmentation.size=64",

@@ -16,7 +16,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from tqdm import tqdm
 
 from cmask_tf.errors import UserError
 from cmask_tf.export import onnx_verify
+from cmask_tf.export.beside import empty_folder
 from cmask_tf.export.fixed import Step
 from cmask_tf.export.onnx_half import halved
 from cmask_tf.export.open_steps import OpenSteps, axes
@@ -88,7 +88,7 @@ def export(model: str | Path, out: str | Path, float16: bool = False) -> Written
         raise UserError(
             f"{model}: {size / 1e9:.1f} GB of weights; an ONNX file holds {MAX_BYTES / 1e9:.1f} GB"
         )
-    partial = _beside(out)
+    partial = empty_folder(out.parent, out)
     try:
         with tqdm(total=6, desc="convert", delay=2) as progress:
             for name, step in OpenSteps(segmenter.model).steps().items():
@@ -209,17 +209,6 @@ def _name_sides(tensor, sides: list[str | int]) -> None:
 def _check_place(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists; give a directory that is not there yet")
-
-
-def _beside(out: Path) -> Path:
-    """An empty directory beside `out`."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".export-", dir=out.parent))
-        partial.chmod(0o755)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written to ({error.strerror})") from None
-    return partial
 
 
 @contextlib.contextmanager

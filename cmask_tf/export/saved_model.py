@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from tqdm import tqdm
 from cmask_tf import model_directory
 from cmask_tf.errors import UserError
 from cmask_tf.export import extra, verify, warm_up
+from cmask_tf.export.beside import empty_folder
 from cmask_tf.export.graph import ServingGraph
 from cmask_tf.export.halves import halved
 from cmask_tf.export.signatures import SIGNATURES
@@ -64,7 +64,7 @@ def export(model: str | Path, base: str | Path, float16: bool = False) -> Export
     model, base = Path(model), Path(base)
     warm_up.check()
     segmenter = ConceptSegmenter.load(model)
-    partial = _beside(base)
+    partial = empty_folder(base, base)
     try:
         with tqdm(total=4, desc="export", delay=2) as progress:
             served = in_halves(model) if float16 else segmenter.model
@@ -131,17 +131,6 @@ def publish(partial: Path, base: Path) -> Path:
 def next_version(base: Path) -> int:
     """One more than the largest number below BASE; 1 for the first."""
     return 1 + max((int(d.name) for d in base.iterdir() if d.name.isdecimal()), default=0)
-
-
-def _beside(base: Path) -> Path:
-    """An empty directory below BASE that no server takes for a version."""
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".export-", dir=base))
-        partial.chmod(0o755)
-    except OSError as error:
-        raise UserError(f"{base}: expected a directory to write versions to ({error.strerror})") from None
-    return partial
 
 
 def in_halves(model: Path) -> ConceptMaskModel:

@@ -14,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from cmask_tf.errors import UserError
 from cmask_tf.export import concept_file, tflite_verify
+from cmask_tf.export.beside import empty_folder
 from cmask_tf.export.fixed import FixedSteps, Step
 from cmask_tf.segmenter import ConceptSegmenter
 
@@ -83,7 +83,7 @@ def export(
     segmenter = ConceptSegmenter.load(model)
     fixed = FixedSteps(segmenter.model)
     samples = None if photos is None else concept_file.photo_squares(Path(photos), fixed.image_sizes)
-    partial = _beside(out)
+    partial = empty_folder(out.parent, out)
     try:
         for name, step in fixed.steps(concepts).items():
             held = (
@@ -214,13 +214,3 @@ def _check(out: Path, variant: str, concepts: int, photos) -> None:
         import ai_edge_litert.interpreter  # noqa: F401
     except ImportError:
         raise UserError("no package ai-edge-litert: pip install 'cmask-tf[tflite]'") from None
-
-
-def _beside(out: Path) -> Path:
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".tflite-", dir=out.parent))
-        partial.chmod(0o755)
-    except OSError as error:
-        raise UserError(f"{out}: expected a place to write files to ({error.strerror})") from None
-    return partial

@@ -18,6 +18,9 @@ from cmask_tf.export import onnx_files, onnx_verify
 from cmask_tf.export.fixed import Step
 from cmask_tf.segmenter import ConceptSegmenter
 
+# Every step is converted before the first test, which takes seconds each; on a busy machine minutes.
+pytestmark = pytest.mark.timeout(900)
+
 STEPS = ("resolve", "encode", "decode", "one_shot")
 # Operations that TensorRT's parser has for sides that are open; see docs/tensorrt.md.
 ALLOWED = set(

@@ -21,6 +21,9 @@ from cmask_tf.export.fixed import FixedSteps, Step
 from cmask_tf.model_directory import load_vocabulary
 from cmask_tf.segmenter import ConceptSegmenter
 
+# Eleven conversions before the first test, each of which takes seconds; on a busy machine minutes.
+pytestmark = pytest.mark.timeout(900)
+
 CONCEPTS = 2
 
 
