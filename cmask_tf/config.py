@@ -191,7 +191,7 @@ def lite() -> Config:
         segmentation=Segmentation(design="lite", size=384, channels=64, low_level=16),
         mixing=Mixing(neighbours="second_order"),
         verification=Verification(hidden=512),
-        embed=EmbeddingTraining(epochs=3, batch=32, learning_rate=1e-3, backbone_rate=0.2),
+        embed=EmbeddingTraining(epochs=3, batch=32, learning_rate=1e-3, backbone_rate=0.2, frozen_stages=3),
         refine=RefinementTraining(
             epochs=24,
             batch=16,
@@ -205,13 +205,14 @@ def lite() -> Config:
             dice_weight=0.5,
         ),
         segment=SegmentationTraining(
-            epochs=12,
+            epochs=8,
             batch=8,
             learning_rate=1e-3,
             backbone_rate=0.2,
             dice_weight=1.0,
             attention_noise=0.1,
             concepts=6,
+            box_weight=0.5,
         ),
         verify=VerificationTraining(epochs=4, batch=16, learning_rate=1e-3, weight_decay=1e-3),
     )
@@ -247,7 +248,7 @@ def tiny(design: str = "paper") -> Config:
             growth=8,
             channels=24,
         ),
-        embed=dataclasses.replace(base.embed, epochs=7, batch=32, **rates),
+        embed=dataclasses.replace(base.embed, epochs=7, batch=32, frozen_stages=0, **rates),
         # Of little data and few steps, softer negatives and Dice make more: ConceptWorld's validation photos.
         refine=dataclasses.replace(
             base.refine,
@@ -260,7 +261,7 @@ def tiny(design: str = "paper") -> Config:
             **rates,
         ),
         segment=dataclasses.replace(
-            base.segment, epochs=3, batch=16, attention_noise=0.2, dice_weight=1.0, **rates
+            base.segment, epochs=3, batch=16, attention_noise=0.2, dice_weight=1.0, box_weight=0.0, **rates
         ),
         verification=Verification(hidden=256),
         verify=VerificationTraining(epochs=8, batch=16, learning_rate=1e-3, weight_decay=1e-3),

@@ -97,7 +97,7 @@ def test_what_regularises_is_off_unless_asked_for():
             assert schedule.optimizer == "adamw"
             assert not (schedule.clip_norm or schedule.ema)
         frozen = [part.frozen_stages for part in (config.embed, config.refine, config.segment)]
-        assert frozen == ([0, 3, 0] if preset == "lite" else [0, 0, 0])
+        assert frozen == ([3, 3, 0] if preset == "lite" else [0, 0, 0])
 
 
 @pytest.mark.parametrize(("preset", "weight"), [("lite", -1), ("paper", 1)])
