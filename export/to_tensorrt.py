@@ -11,4 +11,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from cmask_tf.cli import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(["tensorrt", *sys.argv[1:]]))
+    sys.exit(main(["export", "--format", "onnx", *sys.argv[1:]]))

@@ -26,7 +26,6 @@ COMMANDS = (
     "evaluate",
     "reproduce",
     "export",
-    "tensorrt",
     "serve",
     "client",
     "doctor",

@@ -1,4 +1,4 @@
-"""`cmask tensorrt`: a model directory becomes ONNX files, compared with the model, or nothing.
+"""`cmask export --format onnx`: a model directory becomes ONNX files, compared with the model, or nothing.
 
     OUT/resolve.onnx  encode.onnx  decode.onnx  one_shot.onnx   the steps of `open_steps`
         encode.float16.onnx  ...                                on request; `resolve` is never rounded
@@ -9,7 +9,6 @@ tf2onnx converts, onnxsim takes away what it leaves behind (it is kept, and live
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import importlib.util
 import json
@@ -26,7 +25,7 @@ from tqdm import tqdm
 
 from cmask_tf.errors import UserError
 from cmask_tf.export import onnx_verify
-from cmask_tf.export.beside import empty_folder
+from cmask_tf.export.beside import check_place, empty_folder, quiet
 from cmask_tf.export.fixed import Step
 from cmask_tf.export.onnx_half import halved
 from cmask_tf.export.open_steps import OpenSteps, axes
@@ -82,7 +81,7 @@ def export(model: str | Path, out: str | Path, float16: bool = False) -> Written
     """
     check_extra()
     model, out = Path(model), Path(out)
-    _check_place(out)
+    check_place(out)
     segmenter = ConceptSegmenter.load(model)
     if (size := weights_bytes(segmenter.model)) > MAX_BYTES:
         raise UserError(
@@ -140,7 +139,7 @@ def convert(name: str, step: Step, opset: int = OPSET):
         lambda *tensors: step.run(**dict(zip(step.inputs, tensors, strict=True))), input_signature=specs
     )
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    with _quiet():
+    with quiet():
         made, _ = tf2onnx.convert.from_function(traced, specs, opset=opset)
         made, same = onnxsim.simplify(made)
     if not same:
@@ -204,21 +203,3 @@ def _name_sides(tensor, sides: list[str | int]) -> None:
     del shape.dim[:]
     for side in sides:
         shape.dim.add(**{"dim_param" if isinstance(side, str) else "dim_value": side})
-
-
-def _check_place(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: exists; give a directory that is not there yet")
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Drops what C++ writes to stderr: tf2onnx runs a graph optimiser that tells of GPUs it does not see."""
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -26,7 +26,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from cmask_tf.errors import UserError
 from cmask_tf.export import concept_file, tflite_verify
-from cmask_tf.export.beside import empty_folder
+from cmask_tf.export.beside import check_place, empty_folder, quiet
 from cmask_tf.export.fixed import FixedSteps, Step
 from cmask_tf.segmenter import ConceptSegmenter
 
@@ -68,7 +68,7 @@ def export(
 
     Args:
         model: the model directory.
-        out: a directory that is not there yet.
+        out: a directory that is not there yet, or empty.
         variant: "float32"; "float16", weights in half precision; "dynamic", weights of `encode` and `decode`
             int8; "int8", `encode` computes in int8 and `decode` is "dynamic".
         concepts: how many `decode` answers at a time.
@@ -126,8 +126,10 @@ def convert(name: str, step: Step, variant: str, samples: Samples | None = None)
         if not spec.shape.is_fully_defined():
             raise UserError(f"{name}: input {given!r} has the shape {spec.shape}; expected fixed sizes")
     traced = step.traced()
+    with quiet():  # of the GPUs that are not there
+        frozen = _frozen(traced, step)
     # Without an object to belong to, the function would lose the names of its inputs and outputs.
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([_frozen(traced, step)], tf.Module())
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if variant != FLOAT32:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -137,7 +139,8 @@ def convert(name: str, step: Step, variant: str, samples: Samples | None = None)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = samples
     try:
-        with warnings.catch_warnings(action="ignore"):  # it warns of the interpreter it itself measures with
+        # It warns of the interpreter it itself measures with, and prints its options ("fully_quantize: 0").
+        with warnings.catch_warnings(action="ignore"), quiet():
             content = converter.convert()
     except Exception as error:  # its class is private, and a check of its own raises others
         raise UserError(f"{name}: not converted to {variant}: {_reason(str(error))}") from None
@@ -208,8 +211,7 @@ def _check(out: Path, variant: str, concepts: int, photos) -> None:
         raise UserError(
             "int8 needs photos (a record set or a folder) to measure ranges; no other variant does"
         )
-    if out.exists():
-        raise UserError(f"{out}: is there already; give another place")
+    check_place(out)
     try:
         import ai_edge_litert.interpreter  # noqa: F401
     except ImportError:

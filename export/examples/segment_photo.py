@@ -20,35 +20,38 @@ from PIL import Image, ImageOps
 class PhoneSegmenter:
     """`encode.tflite`, `decode.tflite` and `concepts.npz` of one directory."""
 
-    def __init__(self, files: Path) -> None:
-        self._encode, self._decode = (
-            Interpreter(str(files / name)).get_signature_runner("serving_default")
+    def __init__(self, files: Path, threads: int = 1) -> None:
+        self.encode_step, self.decode_step = (
+            Interpreter(str(files / name), num_threads=threads).get_signature_runner("serving_default")
             for name in ("encode.tflite", "decode.tflite")
         )
         with zipfile.ZipFile(files / "decode.tflite") as archive:
-            self._metadata = json.loads(archive.read("metadata.json"))
+            self.metadata = json.loads(archive.read("metadata.json"))
         with np.load(files / "concepts.npz") as arrays:
             self._table = dict(arrays)
         self.names = self._table["names"].tolist()
 
     def encode(self, photo: Image.Image) -> dict[str, np.ndarray]:
         """Everything that does not depend on the concept; the heavy part, once a photo (RGB)."""
-        sizes = self._metadata["image_sizes"]
-        return self._encode(**{f"image_{size}": square(photo, size) for size in sizes})
+        return self.encode_step(**self.squares(photo))
+
+    def squares(self, photo: Image.Image) -> dict[str, np.ndarray]:
+        """What `encode.tflite` is given of a photo."""
+        return {f"image_{size}": square(photo, size) for size in self.metadata["image_sizes"]}
 
     def segment(self, names: list[str], features: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Masks float32 [N, S, S] and scores [N] in [0, 1] of words of the vocabulary."""
         entries, masks, scores = [self.names.index(name) for name in names], [], []
-        step = self._metadata["concepts"]
+        step = self.metadata["concepts"]
         for start in range(0, len(entries), step):
             some = entries[start : start + step]
             filled = some + some[-1:] * (step - len(some))  # the file answers so many at a time
-            found = self._decode(**features, **self._parameters(np.array(filled)))
+            found = self.decode_step(**features, **self.parameters(np.array(filled)))
             masks.append(found["mask"][: len(some)])
             scores.append(found["score"][: len(some)])
         return np.concatenate(masks), np.concatenate(scores)
 
-    def _parameters(self, entries: np.ndarray) -> dict[str, np.ndarray]:
+    def parameters(self, entries: np.ndarray) -> dict[str, np.ndarray]:
         """What the network must know of each word; some of it is held in fewer bits."""
         table = self._table
         vector = table["vectors"][entries].astype(np.float32) * table["scale"][entries]
@@ -77,9 +80,10 @@ def main() -> int:
     parser.add_argument("photo", type=Path)
     parser.add_argument("concepts", nargs="+", help="words of the vocabulary")
     parser.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="default: here")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="default: 1")
     args = parser.parse_args()
     try:
-        segmenter = PhoneSegmenter(args.files)
+        segmenter = PhoneSegmenter(args.files, args.threads)
         photo = ImageOps.exif_transpose(Image.open(args.photo)).convert("RGB")
     except (OSError, ValueError) as error:
         return complain(error)

@@ -28,7 +28,7 @@ def imported_by(*arguments: str) -> tuple[int, str, set[str]]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["segment", "--help"], ["export", "--help"], ["tensorrt", "--help"]]
+    "arguments", [["--help"], ["segment", "--help"], ["export", "--help"], ["serve", "--help"]]
 )
 def test_help_imports_nothing_heavy(arguments):
     code, _, heavy = imported_by(*arguments)

@@ -141,7 +141,7 @@ def test_sizes_that_do_not_rise_are_refused(sizes):
 
 @pytest.fixture
 def converted(monkeypatch, file, model, tmp_path):
-    """`cmask tensorrt` with files that are there already."""
+    """`cmask export --format onnx` with files that are there already."""
     out = tmp_path / "out"
 
     def export(directory, place, float16):
@@ -154,7 +154,8 @@ def converted(monkeypatch, file, model, tmp_path):
         return onnx_files.Written(out, files, agreement)
 
     monkeypatch.setattr(onnx_files, "export", export)
-    return ["tensorrt", "--model", str(model), "--out", str(out), "--concepts", "1", "4", "16"]
+    start = ["export", "--format", "onnx", "--model", str(model), "--out", str(out)]
+    return [*start, "--engine-concepts", "1", "4", "16"]
 
 
 def test_without_a_gpu_the_command_ends_with_files_and_the_exact_commands(converted, tmp_path, capsys):
@@ -172,7 +173,7 @@ def test_without_a_gpu_the_command_ends_with_files_and_the_exact_commands(conver
 
 def test_with_a_gpu_every_file_but_resolve_becomes_an_engine(converted, install, tmp_path, capsys):
     install(fake_tensorrt.fake())
-    assert cli.main([*converted, "--float16", "--json"]) == 0
+    assert cli.main([*converted, "--variant", "float16", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     names = ["encode", "decode", "one_shot", "encode.float16"]
     assert told["engines"] == [str(tmp_path / "out" / f"{name}.engine") for name in names]
@@ -188,6 +189,6 @@ def test_programs_are_told_why_there_are_no_engines(converted, capsys):
 
 
 def test_wrong_sizes_are_told_before_any_work(tmp_path, converted, capsys):
-    assert cli.main([*converted, "--height", "9", "8", "7"]) == 2
+    assert cli.main([*converted, "--engine-height", "9", "8", "7"]) == 2
     assert "9 8 7: expected the least, the usual and the largest size" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

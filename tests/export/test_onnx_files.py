@@ -227,7 +227,9 @@ def test_an_opset_that_is_known_is_that_of_the_file(opset):
 
 def test_a_package_that_is_missing_is_named(monkeypatch, model, tmp_path, capsys):
     monkeypatch.setattr(onnx_files, "_PACKAGES", ("onnx", "no_such_package"))
-    assert cli.main(["tensorrt", "--model", str(model), "--out", str(tmp_path / "out")]) == 2
+    assert (
+        cli.main(["export", "--format", "onnx", "--model", str(model), "--out", str(tmp_path / "out")]) == 2
+    )
     error = capsys.readouterr().err
     assert error == "cmask: error: no package no_such_package: pip install 'cmask-tf[onnx]'\n"
 
@@ -242,19 +244,3 @@ def test_a_model_that_no_file_holds_is_refused(monkeypatch, model, segmenter, tm
 def test_the_weights_are_counted_as_the_files_hold_them(segmenter, written):
     size, held = onnx_files.weights_bytes(segmenter.model), written.files["one_shot.onnx"]
     assert 0.5 * size < held < 2 * size  # of so small a model the graph is most of a file
-
-
-def test_a_place_that_is_taken_is_refused_before_any_work(model, written, capsys):
-    assert cli.main(["tensorrt", "--model", str(model), "--out", str(written.directory)]) == 2
-    assert capsys.readouterr().err.endswith(
-        f"{written.directory}: exists; give a directory that is not there yet\n"
-    )
-
-
-def test_a_saved_model_is_refused_by_name(tmp_path, capsys):
-    (tmp_path / "saved_model.pb").touch()
-    assert cli.main(["tensorrt", "--model", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
-    error = capsys.readouterr().err
-    assert (
-        "a SavedModel: segment_encoded takes strings (names, encoded images), which do not convert" in error
-    )

@@ -1,8 +1,6 @@
 """TFLite files: they hold weights and names, answer as the model does, and what cannot be is refused."""
 
 import json
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -14,9 +12,9 @@ from lively_fixture import lively_model
 from PIL import Image
 from segmenter_fixture import photo
 
-from cmask_tf import cli
 from cmask_tf.errors import UserError
 from cmask_tf.export import tflite, tflite_verify
+from cmask_tf.export.concept_file import photo_squares
 from cmask_tf.export.fixed import FixedSteps, Step
 from cmask_tf.model_directory import load_vocabulary
 from cmask_tf.segmenter import ConceptSegmenter
@@ -175,20 +173,15 @@ def test_bad_arguments_are_told_in_a_line(model, tmp_path, monkeypatch, given, m
 
 
 def test_nothing_is_replaced(model, tmp_path):
-    with pytest.raises(UserError, match="is there already"):
+    (tmp_path / "somebody's").touch()
+    with pytest.raises(UserError, match="exists; give a directory that is not there yet"):
         tflite.export(model, tmp_path)
 
 
-def test_the_command_refuses_options_of_the_other_format(model, tmp_path, capsys):
-    start = ["export", "--model", str(model), "--out", str(tmp_path / "out")]
-    assert cli.main([*start, "--variant", "float16"]) == 2
-    assert "--variant belongs to --format tflite" in capsys.readouterr().err
-    assert cli.main([*start, "--format", "tflite", "--float16"]) == 2
-    assert "--variant float16" in capsys.readouterr().err
-
-
-def test_the_script_and_the_command_are_one(model, tmp_path):
-    script = Path(__file__).parents[2] / "export" / "to_tflite.py"
-    command = [sys.executable, str(script), "--model", str(model), "--out", str(tmp_path), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and "is there already" in done.stderr
+def test_the_converter_prints_nothing(model, photos, capfd):
+    """By itself it tells of its own options on stderr."""
+    fixed = FixedSteps(ConceptSegmenter.load(model).model)
+    samples = photo_squares(photos, fixed.image_sizes)
+    capfd.readouterr()
+    tflite.convert("encode", fixed.steps()["encode"], "int8", samples)
+    assert capfd.readouterr() == ("", "")
