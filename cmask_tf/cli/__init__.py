@@ -29,6 +29,7 @@ COMMANDS = (
     "tensorrt",
     "serve",
     "client",
+    "web",
     "doctor",
 )
 
