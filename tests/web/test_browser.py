@@ -190,6 +190,7 @@ def test_a_zip_of_photos(browser, served, scene, tmp_path):
         box = tab.get_by_label("Words").last
         box.press_sequentially("dress")
         box.press("Enter")
+        box.blur()  # closes the choices, which lie over the button
         tab.get_by_role("button", name="Segment all").click()
         status = tab.locator("#cmask-batch-status")
         status.get_by_text("1 of 2 photos segmented.").wait_for()
