@@ -23,25 +23,33 @@ _TITLE_PIXELS = 50
 _GAP_PIXELS = 10
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | Path, max_pixels: int | None = None) -> np.ndarray:
     """Reads a photo of any common kind as uint8 RGB [H, W, 3].
 
     Transparent pixels lie over white; of 16-bit samples the high byte is kept.
 
+    Args:
+        path: the file.
+        max_pixels: a photo that has more by its header is refused before it is decoded.
+
     Raises:
-        UserError: there is no such file, it is not an image, or it is damaged.
+        UserError: there is no such file, it is not an image, it is damaged, or it has too many pixels.
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such image")
     try:
         with Image.open(path) as image:
+            if max_pixels is not None and image.width * image.height > max_pixels:
+                raise UserError(
+                    f"{image.width} x {image.height} pixels; expected at most {max_pixels / 1e6:g} million"
+                )
             return np.array(_to_rgb(ImageOps.exif_transpose(image)))
     except UnidentifiedImageError:
         raise UserError(f"{path}: not an image; expected a JPEG, PNG or other picture") from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except Image.DecompressionBombError:
-        raise UserError(f"{path}: more than {2 * Image.MAX_IMAGE_PIXELS} pixels") from None
+        raise UserError(f"{path}: more than {max_pixels or 2 * Image.MAX_IMAGE_PIXELS} pixels") from None
     except Exception as error:  # decoders raise whatever a broken file leads them to
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: a damaged or truncated image ({reason})") from None

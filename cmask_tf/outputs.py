@@ -98,7 +98,9 @@ def _write(photo, image, found, out, kinds, together) -> list[dict]:
         if "overlay" in kinds:
             panels.append((name, shrunk(mask), score) if together else (name, mask, score, present))
         if "rle" in kinds:
-            runs.append({key: row[key] for key in ("concept", "score", "present", "area")} | _rle(mask))
+            runs.append(
+                {key: row[key] for key in ("concept", "score", "present", "area")} | run_lengths(mask)
+            )
         rows.append(row)
     if "overlay" in kinds:
         (write_overview if together else write_overlay)(overlay_path(photo, out), image, panels)
@@ -119,8 +121,8 @@ def lines(photo: Path, rows: Sequence[dict]) -> list[str]:
     ]
 
 
-def _rle(mask: np.ndarray) -> dict:
-    """COCO's compressed run lengths of bool [H, W], as `annotations` hold them."""
+def run_lengths(mask: np.ndarray) -> dict:
+    """COCO's compressed run lengths of bool [H, W], as `annotations` hold them: a dict of "segmentation"."""
     from pycocotools import mask as rle
 
     runs = rle.encode(np.asfortranarray(mask, np.uint8))

@@ -35,33 +35,55 @@ def write_overview(
         image: uint8 RGB [H, W, 3].
         found: (name, mask, score) of each concept; masks bool [H, W], or already `shrunk`.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     photo = fit_image(image, PIXELS)
     height, width = photo.shape[:2]
     found = sorted(((name, shrunk(mask), score) for name, mask, score in found), key=lambda one: -one[2])
     rows = max(_FEWEST_ROWS, height // _ROW)
     columns = max(1, math.ceil(len(found) / rows))
     full_x, full_y = width + columns * _COLUMN + 2 * _GAP, max(height, rows * _ROW) + 2 * _GAP
-    figure = Figure(figsize=(full_x / _DPI, full_y / _DPI), dpi=_DPI, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
-    # One system of coordinates for everything: pixels from the upper left corner.
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, full_x), ylim=(full_y, 0))
-    axes.set_axis_off()
-    colours = _colours(len(found))
-    _draw_photo(axes, photo, [mask for _, mask, _ in found], colours)
+    canvas, axes = _canvas(full_x, full_y)
+    palette = colours(len(found))
+    _draw_photo(axes, photo, [mask for _, mask, _ in found], palette)
     if not found:
         axes.text(2 * _GAP + width, _GAP + _ROW / 2, "nothing that I know", fontsize=13, va="center")
     for index, (name, mask, score) in enumerate(found):
         column, row = divmod(index, rows)
         x, y = 2 * _GAP + width + column * _COLUMN, _GAP + (row + 0.5) * _ROW
         short = name if len(name) <= _NAME else name[: _NAME - 3] + "..."
-        _number(axes, x + 12, y, index, colours[index])
+        _number(axes, x + 12, y, index, palette[index])
         ink = "black" if mask.max() >= _INSIDE else "darkgray"  # present by its score, but without a pixel
         axes.text(x + 32, y, f"{short}  {score:.2f}", fontsize=11, va="center", color=ink, parse_math=False)
     canvas.draw()
     save_png(Path(path), Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+
+
+def overlay(image: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
+    """The same picture without a legend: mask I has colour I of `colours` and the number I + 1.
+
+    Args:
+        image: uint8 RGB [H, W, 3].
+        masks: bool [H, W], or already `shrunk`; an empty one only keeps its number from the others.
+
+    Returns:
+        uint8 RGB [h, w, 3], the longer side PIXELS.
+    """
+    photo = fit_image(image, PIXELS)
+    height, width = photo.shape[:2]
+    canvas, axes = _canvas(width + 2 * _GAP, height + 2 * _GAP)
+    _draw_photo(axes, photo, [shrunk(mask) for mask in masks], colours(len(masks)))
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[_GAP : _GAP + height, _GAP : _GAP + width, :3].copy()
+
+
+def heat_map(attention: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A map float [H, W] stretched to its own range, in colours: uint8 RGB [*shape, 3]."""
+    import cv2
+
+    span = np.ptp(attention)
+    values = (attention - attention.min()) / span if span else np.zeros_like(attention)
+    small = cv2.resize(values.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
+    steps = (np.round(small * 24) * (255 / 24)).astype(np.uint8)  # few colours: a tenth of the bytes
+    return np.ascontiguousarray(cv2.applyColorMap(steps, cv2.COLORMAP_TURBO)[..., ::-1])
 
 
 def shrunk(mask: np.ndarray) -> np.ndarray:
@@ -69,8 +91,8 @@ def shrunk(mask: np.ndarray) -> np.ndarray:
     return mask if mask.dtype == np.uint8 else fit_mask(mask, PIXELS)
 
 
-def _colours(count: int) -> list[np.ndarray]:
-    """As many colours as there are concepts, the most different ones first."""
+def colours(count: int) -> list[np.ndarray]:
+    """As many colours, float RGB [3] in 0..1, as there are concepts, the most different ones first."""
     from matplotlib import colormaps
 
     palette = np.delete(colormaps["tab10"].colors, (5, 7), axis=0)  # brown and gray do not stand out
@@ -81,7 +103,19 @@ def _colours(count: int) -> list[np.ndarray]:
     return [palette[index % len(palette)] for index in range(count)]
 
 
-def _draw_photo(axes, photo: np.ndarray, masks: Sequence[np.ndarray], colours: Sequence[np.ndarray]) -> None:
+def _canvas(width: int, height: int) -> tuple:
+    """A white canvas of so many pixels and its axes: pixels from the upper left corner."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    axes.set_axis_off()
+    return canvas, axes
+
+
+def _draw_photo(axes, photo: np.ndarray, masks: Sequence[np.ndarray], palette: Sequence[np.ndarray]) -> None:
     """The photo, pale, with large masks under small ones, their contours and their numbers."""
     height, width = photo.shape[:2]
     bright = photo.astype(np.float32) / 255
@@ -90,19 +124,19 @@ def _draw_photo(axes, photo: np.ndarray, masks: Sequence[np.ndarray], colours: S
     order = sorted(range(len(masks)), key=lambda index: -int(masks[index].sum(dtype=np.int64)))
     for index in order:
         soft = masks[index][..., np.newaxis] / np.float32(255)
-        picture = soft * (0.5 * bright + 0.5 * colours[index]) + (1 - soft) * picture
+        picture = soft * (0.5 * bright + 0.5 * palette[index]) + (1 - soft) * picture
     axes.imshow(np.clip(picture, 0, 1), extent=(_GAP, _GAP + width, _GAP + height, _GAP), zorder=0)
     for index in order:
         padded = np.pad(masks[index], 1).astype(np.float32)
         if padded.max() < _INSIDE:
             continue
         grid_x, grid_y = (np.arange(-1, side + 1) + 0.5 + _GAP for side in (width, height))
-        for colour, line in (("white", 2.8), (tuple(colours[index]), 1.6)):
+        for colour, line in (("white", 2.8), (tuple(palette[index]), 1.6)):
             axes.contour(
                 grid_x, grid_y, padded, [_INSIDE - 0.5], colors=[colour], linewidths=line, antialiased=True
             )
     for index, (x, y) in _places(masks, order[::-1]):
-        _number(axes, _GAP + x, _GAP + y, index, colours[index])
+        _number(axes, _GAP + x, _GAP + y, index, palette[index])
 
 
 def _places(masks: Sequence[np.ndarray], order: Sequence[int]) -> list[tuple[int, tuple[int, int]]]:

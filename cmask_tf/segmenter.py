@@ -169,23 +169,38 @@ class ConceptSegmenter:
             name, mask float32 [H, W], score, present.
         """
         features = self._features(features)
-        names, vectors, _ = self._look_up(concepts)
-        for name, (small, score) in zip(names, self._decode(vectors, features), strict=True):
+        for name, small, score in self.decode(concepts, features):
             mask = np.empty((features.height, features.width), np.float32)
             geometry.draw_map(small, mask)
-            yield name, mask, float(score), bool(score >= 0.5)
+            yield name, mask, score, score >= 0.5
 
-    def present(self, features: Features | None = None) -> list[str]:
-        """The words of the vocabulary that are in the photo by their scores, in its order; no masks."""
+    def decode(
+        self, concepts: Sequence[Concept], features: Features | None = None
+    ) -> Iterator[tuple[str, np.ndarray, float]]:
+        """Like `iterate`, with the masks as the network gives them, small enough to keep many.
+
+        Yields:
+            name, mask float32 [S, S] (`geometry.draw_map` draws it at the photo's size), score.
+        """
+        features = self._features(features)
+        names, vectors, _ = self._look_up(concepts)
+        for name, (small, score) in zip(names, self._decode(vectors, features), strict=True):
+            yield name, small, float(score)
+
+    def scores(self, features: Features | None = None) -> np.ndarray:
+        """The score of every word of the vocabulary, in its order: float32 [V] in [0, 1]; no masks."""
         features = self._features(features)
         found = []
         for start in range(0, len(self.vocabulary), CHUNK):
             entries = tf.range(start, min(start + CHUNK, len(self.vocabulary)))
             parameters, rows = self._model.resolve_entries(entries), tf.zeros_like(entries)
             raw = self._model.raw_scores(features.maps, parameters, rows)
-            scores = self._model.calibrate(raw, parameters).numpy()
-            found += [self.vocabulary.names[start + i] for i in np.flatnonzero(scores >= 0.5)]
-        return found
+            found.append(self._model.calibrate(raw, parameters).numpy())
+        return np.concatenate(found)
+
+    def present(self, features: Features | None = None) -> list[str]:
+        """The words of the vocabulary that are in the photo by their scores, in its order; no masks."""
+        return [self.vocabulary.names[i] for i in np.flatnonzero(self.scores(features) >= 0.5)]
 
     def attention(self, concepts: Sequence[Concept], features: Features | None = None) -> list[np.ndarray]:
         """The maps given to the segmentation network, before min-max (4.3, 4.4).

@@ -26,6 +26,7 @@ FLOORS = [
     ("export",),
     ("serving",),
     ("reproduce",),
+    ("web",),
     ("cli",),
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

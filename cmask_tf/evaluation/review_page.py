@@ -32,7 +32,7 @@ def build(review: Review, out: Path | None = None):
     Raises:
         UserError: gradio is not installed.
     """
-    gradio = _gradio()
+    gradio = load_gradio("the review page")
     with gradio.Blocks(title="cmask data review", analytics_enabled=False) as page:
         place = gradio.State(0)
         title = gradio.Markdown()
@@ -62,9 +62,7 @@ def build(review: Review, out: Path | None = None):
 
 def launch(page, port: int | None = None, block: bool = True) -> str:
     """Serves the page on this machine and returns its address; with `block`, when it is interrupted."""
-    gradio = _gradio()
-    # The default theme fetches fonts from Google.
-    theme = gradio.themes.Base(font=["sans-serif"], font_mono=["monospace"])
+    theme = plain_theme(load_gradio("the review page"))
     _, address, _ = page.launch(
         server_name=HOST,
         server_port=port,
@@ -152,11 +150,21 @@ def _hex(colour: np.ndarray) -> str:
     return "#" + "".join(f"{value:02x}" for value in colour)
 
 
-def _gradio():
+def load_gradio(what: str):
+    """The module gradio, with everything off that would report to its makers.
+
+    Raises:
+        UserError: it is not installed; says that `what` needs it.
+    """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         import gradio
     except ImportError:
-        raise UserError("the review page needs gradio: pip install 'cmask-tf[demo]'") from None
+        raise UserError(f"{what} needs gradio: pip install 'cmask-tf[demo]'") from None
     return gradio
+
+
+def plain_theme(gradio):
+    """A theme of fonts that are there; the default one fetches fonts from Google."""
+    return gradio.themes.Base(font=["sans-serif"], font_mono=["monospace"])

@@ -23,6 +23,7 @@ from cmask_tf.evaluation.pseudo_masks import grabcut
 from cmask_tf.evaluation.systems import System
 from cmask_tf.imageio import as_seen, read_image
 from cmask_tf.metrics import mask_scores
+from cmask_tf.overview import heat_map
 from cmask_tf.training.validation import outlined
 
 OUTSIDE = 236  # the gray beside a mask
@@ -153,12 +154,3 @@ def cut_out(small: np.ndarray, mask: np.ndarray) -> np.ndarray:
     kept = (small * inside + OUTSIDE * (1 - inside)).round().astype(np.uint8)
     lines, _ = cv2.findContours((inside >= 0.5).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(kept, lines, -1, _LINE, 1)  # white things are light, too
-
-
-def heat_map(attention: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A map float [H, W] stretched to its own range, in colours: uint8 RGB [*shape, 3]."""
-    span = np.ptp(attention)
-    values = (attention - attention.min()) / span if span else np.zeros_like(attention)
-    small = cv2.resize(values.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
-    steps = (np.round(small * 24) * (255 / 24)).astype(np.uint8)  # few colours: a tenth of the bytes
-    return np.ascontiguousarray(cv2.applyColorMap(steps, cv2.COLORMAP_TURBO)[..., ::-1])

@@ -13,12 +13,13 @@ from tqdm import tqdm
 from cmask_tf.data.coco import coco_categories
 from cmask_tf.errors import UserError
 from cmask_tf.evaluation.attention_systems import FOLDERS
-from cmask_tf.evaluation.figures.cells import cut_out, heat_map
+from cmask_tf.evaluation.figures.cells import cut_out
 from cmask_tf.evaluation.figures.grid import SIDE, Panel, Row, draw_grid, fitted, notice, save
 from cmask_tf.evaluation.figures.make import Figure, Systems, annotations_of, open_systems, overlap_figure
 from cmask_tf.evaluation.figures.plans import OURS
 from cmask_tf.evaluation.systems import Prediction, System
 from cmask_tf.imageio import read_image
+from cmask_tf.overview import heat_map
 
 MOST = 6  # concepts of a photo
 _MAPS = tuple(name for name in FOLDERS if name != "Original-Finetuned")  # Fig. 4's columns
