@@ -70,11 +70,11 @@ def check(
         endings[ending] = origin
     stems: dict[str, Path] = {}
     for photo in photos if endings else ():
-        first = stems.setdefault(photo.stem, photo)
-        if first is not photo:
+        namesake = stems.setdefault(photo.stem, photo)
+        if namesake is not photo:
             ending, origin = next(iter(endings.items()))
             path = _path(photo, ending, out)
-            raise UserError(f"{path}: two outputs of one name: {first}, {origin} and {photo}, {origin}")
+            raise UserError(f"{path}: two outputs of one name: {namesake}, {origin} and {photo}, {origin}")
     _check_photos_stay(photos, stems, endings, out, kinds)
 
 
@@ -191,7 +191,7 @@ class _Writer:
             whole = {"image": str(self.photo), "height": height, "width": width, "concepts": made}
             write_json(_path(self.photo, _OF_A_PHOTO[kind], self.out), whole)
         if self.classes is not None:
-            self._write_classes()
+            self._write_classes(self.classes.numbers)
         return rows
 
     def _write_concept(self, name: str, values: np.ndarray, mask: np.ndarray, present: bool) -> dict:
@@ -220,13 +220,13 @@ class _Writer:
             more["mask"] = str(_path(self.photo, _OF_A_PHOTO["indexed"], self.out))
         return more
 
-    def _write_classes(self) -> None:
+    def _write_classes(self, numbers: np.ndarray) -> None:
         from PIL import Image
 
         from cmask_tf.imageio import save_png
         from cmask_tf.shapes import palette
 
-        picture = Image.fromarray(self.classes.numbers)
+        picture = Image.fromarray(numbers)
         picture.putpalette(palette().tobytes())
         save_png(_path(self.photo, _OF_A_PHOTO["indexed"], self.out), picture)
 

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from cmask_tf.errors import UserError
 
-Item, Value = TypeVar("Item"), TypeVar("Value")
+Item = TypeVar("Item")
+Value = TypeVar("Value")
 
 
 def find(paths: Sequence[Path], out: Path) -> list[Path]:

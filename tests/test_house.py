@@ -14,7 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Data flows one way: a floor imports its own and lower ones only.
 FLOORS = [
     ("errors", "faults", "beam", "dataclass_values", "config", "metrics", "geometry", "imageio", "overview"),
-    ("locks", "photo_files", "shapes"),
+    ("locks", "photo_files", "shapes", "config_document"),
     ("vocabulary",),
     ("outputs", "journal"),
     ("coco_file",),

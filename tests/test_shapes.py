@@ -44,7 +44,7 @@ def test_polygons_cover_the_mask_with_its_hole_and_at_the_edge():
     assert (mask & again).sum() / (mask | again).sum() > 0.98
     corners = np.concatenate([ring for rings in polygons for ring in rings])
     assert corners.min() >= 0 and corners[:, 0].max() <= 120 and corners[:, 1].max() <= 90
-    assert len(corners) < 100  # an outline, not every pixel of it
+    assert len(corners) < 200  # an outline, not every pixel of it
     assert all(ring[0] == ring[-1] for rings in polygons for ring in rings)
 
 

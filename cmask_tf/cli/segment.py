@@ -152,7 +152,7 @@ class _Work:
                 continue
             seen, image = read
             rows = self._segment(segmenter, photo, image)
-            journal.add(photo, seen, *image.shape[:2], rows)
+            journal.add(photo, seen, image.shape[0], image.shape[1], rows)
             yield photo, rows
 
     def _segment(self, segmenter: ConceptSegmenter, photo: Path, image: np.ndarray) -> list[dict]:
