@@ -30,6 +30,7 @@ test: .venv/.dev
 lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --diff .
+	$(BIN)/mypy
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .coverage
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage

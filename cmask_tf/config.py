@@ -228,7 +228,7 @@ def tiny(design: str = "paper") -> Config:
         raise UserError(f"tiny(design=...) is 'paper' or 'lite', not {design!r}")
     base = paper() if design == "paper" else lite()
     name = "resnet50" if design == "paper" else "efficientnet_lite0"
-    rates = {"learning_rate": 2e-3, "backbone_rate": 1.0}
+    rates: dict[str, typing.Any] = {"learning_rate": 2e-3, "backbone_rate": 1.0}
     # Stride 8 keeps the paper's proportion of map to image: 12x12 and 20x20 for 10x10 and 22x22.
     net = Backbone(name=name, width=0.25, depth=0.34, output_stride=8)
     return dataclasses.replace(

@@ -10,7 +10,7 @@ import typing
 from cmask_tf.errors import UserError
 
 
-def override(values: dict, text: str) -> None:
+def override(values: dict[str, typing.Any], text: str) -> None:
     """Sets one field of nested plain values in place.
 
     Args:
@@ -28,11 +28,12 @@ def override(values: dict, text: str) -> None:
     except ValueError:
         value = raw
     *parents, leaf = key.split(".")
+    inner: typing.Any = values
     for name in parents:
-        values = values.get(name) if isinstance(values, dict) else None
-    if not isinstance(values, dict) or leaf not in values:
+        inner = inner.get(name) if isinstance(inner, dict) else None
+    if not isinstance(inner, dict) or leaf not in inner:
         raise UserError(f"--set {text}: no config field {key!r}")
-    values[leaf] = value
+    inner[leaf] = value
 
 
 def build(cls, values: dict, where: str, prefix: str = ""):

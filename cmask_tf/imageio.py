@@ -49,7 +49,9 @@ def read_image(path: str | Path, max_pixels: int | None = None) -> np.ndarray:
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except Image.DecompressionBombError:
-        raise UserError(f"{path}: more than {max_pixels or 2 * Image.MAX_IMAGE_PIXELS} pixels") from None
+        raise UserError(
+            f"{path}: more than {max_pixels or 2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels"
+        ) from None
     except Exception as error:  # decoders raise whatever a broken file leads them to
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: a damaged or truncated image ({reason})") from None
@@ -91,7 +93,6 @@ def write_overlay(
         panels: (name, mask bool [H, W], score or None, present) of each concept.
     """
     # 0.4 seconds that reading photos need not pay.
-    from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -101,7 +102,7 @@ def write_overlay(
     canvas = FigureCanvasAgg(figure)
     axes[0].imshow(small)
     _title(axes[0], "photo", "", "black")
-    colours = np.delete(colormaps["tab10"].colors, (5, 7), axis=0)  # brown and gray do not stand out
+    colours = strong_colours()
     for index, (name, mask, score, present) in enumerate(panels):
         mask = fit_mask(mask, PANEL_PIXELS) / np.float32(255)
         colour = colours[index % len(colours)]
@@ -110,6 +111,13 @@ def write_overlay(
         _title(axes[index + 1], name, verdict, "black" if present else "dimgray")
     canvas.draw()
     save_png(Path(path), Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+
+
+def strong_colours() -> np.ndarray:
+    """Eight colours that tell things apart, float RGB [8, 3]: brown and gray do not stand out."""
+    from matplotlib import colormaps
+
+    return np.delete(colormaps["tab10"].colors, (5, 7), axis=0)  # type: ignore[attr-defined]
 
 
 def fit_image(image: np.ndarray, pixels: int) -> np.ndarray:

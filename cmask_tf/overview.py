@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cmask_tf.imageio import fit_image, fit_mask, save_png
+from cmask_tf.imageio import fit_image, fit_mask, save_png, strong_colours
 
 PIXELS = 900  # the longer side of the photo
 _DPI = 100
@@ -95,11 +95,12 @@ def colours(count: int) -> list[np.ndarray]:
     """As many colours, float RGB [3] in 0..1, as there are concepts, the most different ones first."""
     from matplotlib import colormaps
 
-    palette = np.delete(colormaps["tab10"].colors, (5, 7), axis=0)  # brown and gray do not stand out
     shades = [
-        np.array(colormaps[name].colors)[start::4] for start in (0, 2, 1) for name in ("tab20b", "tab20c")
+        np.array(colormaps[name].colors)[start::4]  # type: ignore[attr-defined]
+        for start in (0, 2, 1)
+        for name in ("tab20b", "tab20c")
     ]
-    palette = np.concatenate([palette, *shades])
+    palette = np.concatenate([strong_colours(), *shades])
     return [palette[index % len(palette)] for index in range(count)]
 
 

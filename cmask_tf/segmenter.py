@@ -238,6 +238,7 @@ class ConceptSegmenter:
         if isinstance(concepts, str):
             raise UserError(f"concepts: expected a list, as in [{concepts!r}]")
         names, vectors, known = [], [], []
+        name: str | None
         for position, concept in enumerate(concepts):
             if isinstance(concept, str):
                 vector, name = self.vocabulary.vectors[self.vocabulary.index(concept)], concept

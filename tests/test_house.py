@@ -14,8 +14,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Data flows one way: a floor imports its own and lower ones only.
 FLOORS = [
     ("errors", "faults", "beam", "dataclass_values", "config", "metrics", "geometry", "imageio", "overview"),
+    ("locks", "photo_files", "shapes", "config_document"),
     ("vocabulary",),
-    ("outputs",),
+    ("outputs", "journal"),
+    ("coco_file",),
     ("data",),
     ("models", "losses", "overlap"),
     ("presets", "model_directory"),

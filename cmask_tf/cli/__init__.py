@@ -7,6 +7,7 @@ input was looked at. Wrong input is one line on stderr and exit code 2.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -14,7 +15,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cmask_tf import presets
+from cmask_tf.cli.needs import missing
 from cmask_tf.errors import UserError
+
+_FOR_THE_USER = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EMFILE,
+)
 
 COMMANDS = (
     "segment",
@@ -68,6 +80,11 @@ def guarded(command: Callable[[], None]) -> int:
     """
     # TensorFlow's notes on the CPU are not for our users, nor its alarm about CUDA where no GPU driver is.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if os.path.exists("/dev/nvidiactl") else "3")
+    # A GPU may be shared: memory as it is needed, not all of it at once.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    # Names of files are any bytes: what came in goes out.
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         command()
         sys.stdout.flush()
@@ -81,6 +98,18 @@ def guarded(command: Callable[[], None]) -> int:
         # The reader (head, less) went away; Python would complain again while it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except ModuleNotFoundError as error:
+        if (line := missing(error.name)) is None:
+            raise
+        print(f"cmask: error: {line}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        # What a person has to put right; any other is a mistake in the program.
+        if error.errno not in _FOR_THE_USER:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"cmask: error: {where}{error.strerror}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from argparse import ArgumentTypeError
 from pathlib import Path
-
-from cmask_tf.errors import UserError
 
 
 def add_parser(subparsers) -> None:
@@ -18,7 +14,13 @@ def add_parser(subparsers) -> None:
         description="Asks TensorFlow Serving or `cmask serve` over gRPC. For photo a.jpg and concept"
         " 'red hat' writes a.red-hat.png (0/255) and a.overlay.png.",
     )
-    parser.add_argument("images", nargs="+", metavar="IMAGE", type=Path, help="a photo, or a folder of them")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        type=Path,
+        help="a photo, a folder of photos, or a pattern in quotes ('trip/*.jpg')",
+    )
     parser.add_argument("--concept", action="append", metavar="NAME", required=True, help="again for more")
     parser.add_argument(
         "--server", metavar="HOST:PORT", default="127.0.0.1:8500", help="its gRPC port (default: %(default)s)"
@@ -70,59 +72,25 @@ def _positive(kind: type):
 
 def run(args) -> None:
     """Checks everything that can be checked here, then asks the server photo by photo."""
-    from cmask_tf import outputs
+    from cmask_tf import outputs, photo_files
+    from cmask_tf.cli.needs import require
+    from cmask_tf.cli.photo_results import tell
 
     kinds = args.write or ["mask", "overlay"]
-    _require("grpc", "grpcio", "the client")
+    require("grpc", "grpcio", "the client")
     if "overlay" in kinds:
-        _require("matplotlib", "matplotlib", "--write overlay")
+        require("matplotlib", "matplotlib", "--write overlay")
     if "rle" in kinds:
-        _require("pycocotools", "pycocotools", "--write rle")
+        require("pycocotools", "pycocotools", "--write rle")
 
     from cmask_tf.serving import client as clients
-    from cmask_tf.serving.client_folder import find_photos
+    from cmask_tf.serving.client_folder import segment_photos
 
-    photos = find_photos(args.images, args.out)
-    outputs.check(photos, args.concept, args.out)
+    photos = photo_files.find(args.images, args.out)
+    outputs.check(photos, args.concept, args.out, kinds)
     secure = args.tls or args.tls_ca or args.tls_certificate or args.tls_key
     credentials = clients.tls(args.tls_ca, args.tls_certificate, args.tls_key) if secure else None
     options = {"deadline": args.deadline, "credentials": credentials}
     with clients.SegmentClient(args.server, args.model_name, **options) as client:
-        _segment(client, photos, args, kinds)
-
-
-def _segment(client, photos: list[Path], args, kinds: list[str]) -> None:
-    from tqdm import tqdm
-
-    from cmask_tf import outputs
-    from cmask_tf.serving.client_folder import segment_photos
-
-    rows, errors = [], []
-    results = segment_photos(client, photos, args.concept, args.out, kinds, args.jobs)
-    quiet = None if len(photos) > 1 else True
-    for photo, found in tqdm(results, "segment", len(photos), unit="photo", disable=quiet, file=sys.stderr):
-        if isinstance(found, UserError):
-            errors.append(found)
-            if len(photos) > 1:
-                tqdm.write(f"cmask: {found}", file=sys.stderr)
-            continue
-        rows += found
-        if not args.json:
-            print(*outputs.lines(photo, found), sep="\n")
-    if args.json:
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
-    if errors:
-        raise (
-            errors[0]
-            if len(photos) == 1
-            else UserError(
-                f"{len(errors)} of {len(photos)} photos were not segmented, the first: {errors[0]}"
-            )
-        )
-
-
-def _require(module: str, package: str, use: str) -> None:
-    from importlib.util import find_spec
-
-    if find_spec(module) is None:
-        raise UserError(f"{use} needs {package}: pip install {package}")
+        results = segment_photos(client, photos, args.concept, args.out, kinds, args.jobs)
+        tell(results, len(photos), args.json)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from cmask_tf.cli import sets
 from cmask_tf.cli.beam_options import add_beam, check_beam
@@ -145,7 +146,7 @@ def _reader(args: argparse.Namespace) -> partial:
     return partial(read_masks, args.images, args.masks)
 
 
-def _report(written: Mapping[Path, object], args: argparse.Namespace) -> None:
+def _report(written: Mapping[Path, Any], args: argparse.Namespace) -> None:
     from cmask_tf.data.report import paragraph
 
     if args.check:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from importlib import metadata
+from typing import Any
 
 from packaging.requirements import Requirement
 
@@ -31,7 +32,7 @@ def run(args) -> None:
     if _version(PACKAGE) is None:
         raise UserError(f"{PACKAGE}: not installed in this environment; pip install it, or -e its source")
     extras = missing()
-    found = {
+    found: dict[str, Any] = {
         "versions": {"python": platform.python_version(), "system": platform.platform(), **versions()},
         "extras": extras,
         "presets": {name: damage(name) for name in presets.names()},
@@ -101,18 +102,30 @@ def _required(extra: str) -> list[Requirement]:
     found: dict[str, Requirement] = {}
     for need in _needs():
         applies = need.marker.evaluate({"extra": extra}) if need.marker else not extra
-        if not applies or (extra and need.marker.evaluate({"extra": ""})):
+        if not applies or (extra and need.marker and need.marker.evaluate({"extra": ""})):
             continue
         within = [need]
         if need.name == PACKAGE:
             within = [one for other in sorted(need.extras) for one in _required(other)]
-        found |= {one.name: Requirement(f"{one.name}{one.specifier}") for one in within}
+        found |= {one.name: Requirement(str(one).partition(";")[0]) for one in within}
     return list(found.values())
 
 
 def _is_there(need: Requirement) -> bool:
     version = _version(need.name)
-    return version is not None and need.specifier.contains(version, prereleases=True)
+    if version is None or not need.specifier.contains(version, prereleases=True):
+        return False
+    return all(map(_is_there, _of_extras(need)))
+
+
+def _of_extras(need: Requirement) -> list[Requirement]:
+    """What the extras of another package ask for: the CUDA libraries of tensorflow[and-cuda]."""
+    found = map(Requirement, (metadata.requires(need.name) or ()) if need.extras else ())
+    return [
+        one
+        for one in found
+        if one.marker and any(one.marker.evaluate({"extra": extra}) for extra in need.extras)
+    ]
 
 
 def _version(name: str) -> str | None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cmask_tf.cli.model_option import add_model
 from cmask_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from cmask_tf.evaluation.systems import System
 
 FLOORS = ("whole-image", "position-prior", "grabcut")
 
@@ -106,7 +110,7 @@ def _check_records(args) -> None:
             RecordSet.open(folder / source)
 
 
-def _system(args, model: Path | None) -> tuple[str, object]:
+def _system(args, model: Path | None) -> tuple[str, System]:
     """Title and System of the one that was named; only its own libraries are imported."""
     if model is not None:
         from cmask_tf.evaluation.systems import SegmenterSystem
@@ -128,7 +132,7 @@ def _system(args, model: Path | None) -> tuple[str, object]:
     return _floor(args)
 
 
-def _floor(args) -> tuple[str, object]:
+def _floor(args) -> tuple[str, System]:
     if args.floor == "grabcut":
         from cmask_tf.evaluation.grabcut import CentreGrabCut
 

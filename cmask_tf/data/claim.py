@@ -7,7 +7,6 @@ with another claim empties the folder.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from cmask_tf.errors import UserError
+from cmask_tf.locks import lock
 
 CLAIM = "claim.json"
 GO_ON = "run the same command to go on"
@@ -96,20 +96,11 @@ def _locked(folder: Path, out: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        if not _lock(handle):
+        if not lock(handle):
             raise UserError(f"{out}: another process is writing it")
         yield
     finally:
         os.close(handle)
-
-
-def _lock(handle: int) -> bool:
-    """Whether nobody else has the lock; a file system without locks cannot tell, and is trusted."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return not isinstance(error, BlockingIOError)
-    return True
 
 
 def _take_up(folder: Path, inputs: dict) -> None:

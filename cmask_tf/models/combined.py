@@ -305,7 +305,7 @@ class ConceptMaskModel(tf.Module):
         return features | {_MAP + name: value for name, value in maps.items()}
 
     def attention(
-        self, features: dict[str, tf.Tensor], parameters: dict[str, tf.Tensor], rows: tf.Tensor
+        self, features: Mapping[str, tf.Tensor], parameters: Mapping[str, tf.Tensor], rows: tf.Tensor
     ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         """The attention maps of K concepts, each in its own image.
 
@@ -331,7 +331,7 @@ class ConceptMaskModel(tf.Module):
         return maps, coarse
 
     def decode(
-        self, features: dict[str, tf.Tensor], parameters: dict[str, tf.Tensor], rows: tf.Tensor
+        self, features: Mapping[str, tf.Tensor], parameters: Mapping[str, tf.Tensor], rows: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Masks and scores of K > 0 concepts, each in its own image. Memory grows with K: callers chunk.
 
@@ -362,7 +362,7 @@ class ConceptMaskModel(tf.Module):
         return probabilities, self.calibrate(raw, parameters), raw
 
     def raw_scores(
-        self, features: dict[str, tf.Tensor], parameters: dict[str, tf.Tensor], rows: tf.Tensor
+        self, features: Mapping[str, tf.Tensor], parameters: Mapping[str, tf.Tensor], rows: tf.Tensor
     ) -> tf.Tensor:
         """Verification's cosines (supplement 5) as `decode` has them, without masks: float32 [K]."""
         maps, _ = self.attention(features, parameters, rows)

@@ -9,7 +9,7 @@ and both thetas.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +44,11 @@ class ConceptTable:
 
     @classmethod
     def build(
-        cls, vocabulary: Vocabulary, concepts: Sequence[dict], mixing: dict, thresholds: dict | None = None
+        cls,
+        vocabulary: Vocabulary,
+        concepts: Sequence[Mapping],
+        mixing: Mapping,
+        thresholds: Mapping | None = None,
     ) -> ConceptTable:
         """Joins the files of a model directory.
 

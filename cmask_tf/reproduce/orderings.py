@@ -126,7 +126,7 @@ def _ordering(scores: Scores, claim: Claim, untrained_note: str | None) -> Order
     pairs = [(one, other) for one, other in pairs if one is not None and other is not None]
     differences = tuple(one - other for one, other in pairs)
     means = [statistics.fmean(column) for column in zip(*pairs, strict=True)] or [None, None]
-    notes = ("With one seed the spread is unknown, and the sign of the difference decides.",)
+    notes: tuple[str, ...] = ("With one seed the spread is unknown, and the sign of the difference decides.",)
     notes = (notes if len(pairs) == 1 else ()) + ((untrained_note,) if untrained_note else ())
     outcome = judge(differences, claim.or_equal)
     if outcome in (FAILS, WITHIN) and claim.worse in REASONS:

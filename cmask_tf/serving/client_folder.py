@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from cmask_tf import outputs
 from cmask_tf.errors import UserError
+from cmask_tf.photo_files import ahead
 from cmask_tf.serving.client import Answer, SegmentClient, ServerError, encode_photo
 
 HALF = 128  # the smallest 8-bit probability that is at least 0.5, rounded
@@ -19,29 +18,6 @@ HALF = 128  # the smallest 8-bit probability that is at least 0.5, rounded
 
 class UnknownConcept(UserError):
     """A name that is not in the served model's vocabulary."""
-
-
-def find_photos(paths: Sequence[Path], out: Path) -> list[Path]:
-    """The photos named, and those that lie in the folders named (not below), by name.
-
-    Raises:
-        UserError: no such file, a folder without photos, or a folder that the outputs would go to.
-    """
-    suffixes = Image.registered_extensions()
-    photos: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            if path.resolve() == out.resolve():
-                raise UserError(f"{path}: holds the photos and the outputs; give another --out")
-            found = sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes and p.is_file())
-            if not found:
-                raise UserError(f"{path}: no photos in this folder")
-            photos += found
-        elif path.is_file():
-            photos.append(path)
-        else:
-            raise UserError(f"{path}: no such image")
-    return photos
 
 
 def segment_photos(
@@ -73,32 +49,20 @@ def segment_photos(
         UnknownConcept: it does not know a name.
         UserError: a file cannot be written.
     """
-    pool = ThreadPoolExecutor(jobs)
-    waiting: deque[tuple[Path, Future]] = deque()
-    left, room = iter(photos), 1
-    try:
-        while True:
-            while len(waiting) < room and (photo := next(left, None)) is not None:
-                waiting.append((photo, pool.submit(_ask, client, photo, concepts)))
-            if not waiting:
-                return
-            photo, answer = waiting.popleft()
-            room = jobs
-            try:
-                pixels, answers = answer.result()
-                found = list(_masks(photo, pixels, concepts, answers))
-            except (ServerError, UnknownConcept):
-                raise
-            except UserError as error:
-                yield photo, error
-                continue
-            yield photo, outputs.write(photo, pixels, found, out, kinds)
-    finally:
-        # Whoever closes the client cancels the requests under way; nobody waits for them here.
-        pool.shutdown(wait=False, cancel_futures=True)
+    for photo, answer in ahead(partial(_ask, client, concepts), photos, jobs, first_alone=True):
+        try:
+            if isinstance(answer, UserError):
+                raise answer
+            found = list(_masks(photo, answer[0], concepts, answer[1]))
+        except (ServerError, UnknownConcept):
+            raise
+        except UserError as error:
+            yield photo, error
+            continue
+        yield photo, outputs.write(photo, answer[0], found, out, kinds)
 
 
-def _ask(client: SegmentClient, photo: Path, concepts: Sequence[str]) -> tuple[np.ndarray, list[Answer]]:
+def _ask(client: SegmentClient, concepts: Sequence[str], photo: Path) -> tuple[np.ndarray, list[Answer]]:
     data, pixels = encode_photo(photo)
     try:
         return pixels, client.segment_encoded([data], [concepts])[0]

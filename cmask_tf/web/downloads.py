@@ -8,11 +8,10 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
-from cmask_tf import outputs
+from cmask_tf import outputs, shapes
 from cmask_tf.errors import UserError
 from cmask_tf.web.engines import read
 from cmask_tf.web.visit import Thresholds, Visit
@@ -41,7 +40,7 @@ def write(visit: Visit, thresholds: Thresholds, out: Path) -> list[Path]:
         outputs.write(photo.path, image, found, Path(work), kinds=("mask",))
         pack(sorted(Path(work).iterdir()), paths[0])
     masks = [mask for _, mask, _, _ in found]
-    cut_out(image, np.logical_or.reduce(masks)).save(paths[1])
+    Image.fromarray(shapes.cut_out(image, np.logical_or.reduce(masks))).save(paths[1])
     scores = [score for _, _, score, _ in found]
     paths[2].write_text(json.dumps(coco(photo.path.name, names, masks, scores)) + "\n", encoding="utf-8")
     return paths
@@ -52,11 +51,6 @@ def pack(files: Sequence[Path], path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for file in files:
             archive.write(file, file.name)
-
-
-def cut_out(image: np.ndarray, mask: np.ndarray) -> Image.Image:
-    """The photo uint8 RGB [H, W, 3], transparent outside the mask bool [H, W]."""
-    return Image.fromarray(np.dstack([image, np.where(mask, 255, 0).astype(np.uint8)]))
 
 
 def coco(name: str, words: Sequence[str], masks: Sequence[np.ndarray], scores: Sequence[float]) -> dict:
@@ -71,11 +65,11 @@ def coco(name: str, words: Sequence[str], masks: Sequence[np.ndarray], scores: S
                     "image_id": 1,
                     "category_id": number,
                     "area": int(mask.sum()),
-                    "bbox": [float(side) for side in cv2.boundingRect(mask.astype(np.uint8))],
+                    "bbox": shapes.box(mask),
+                    "segmentation": shapes.rle(mask),
                     "iscrowd": 0,
                     "score": round(score, 4),
                 }
-                | outputs.run_lengths(mask)
             )
     return {
         "images": [{"id": 1, "file_name": name, "height": height, "width": width}],

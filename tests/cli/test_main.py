@@ -1,8 +1,10 @@
 """The `cmask` command as a whole: help without heavy imports, one line and exit code 2 for wrong input."""
 
+import errno
 import os
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -98,3 +100,49 @@ def test_an_error_of_a_stage_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(arguments, "run", fail)
     assert cli.main(["train", "embedding", "--data", "r", "--vocabulary", "v", "--out", "o"]) == 2
     assert capsys.readouterr().err == "cmask: error: step 3: the loss is not finite\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            ModuleNotFoundError("No module named 'grpc.aio'", name="grpc.aio"),
+            "this command needs grpc, which is not installed: pip install 'cmask-tf[serve]'",
+        ),
+        (
+            ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow"),
+            "this command needs tensorflow, which is not installed: pip install 'cmask-tf'",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "/srv/masks"), "/srv/masks: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+    ],
+)
+def test_what_a_person_has_to_put_right_is_one_line(monkeypatch, capsys, error, line):
+    from cmask_tf.cli import concepts
+
+    def fail(args):
+        raise error
+
+    monkeypatch.setattr(concepts, "run", fail)
+    assert cli.main(["concepts"]) == 2
+    assert capsys.readouterr().err == f"cmask: error: {line}\n"
+
+
+@pytest.mark.parametrize(
+    "error", [ModuleNotFoundError("x", name="cmask_tf.typo"), OSError(errno.EBADF, "Bad file descriptor")]
+)
+def test_a_mistake_in_the_program_keeps_its_traceback(monkeypatch, error):
+    from cmask_tf.cli import concepts
+
+    def fail(args):
+        raise error
+
+    monkeypatch.setattr(concepts, "run", fail)
+    with pytest.raises(type(error)):
+        cli.main(["concepts"])
+
+
+def test_the_version_is_the_installed_one():
+    import cmask_tf
+
+    assert cmask_tf.__version__ == metadata.version("cmask-tf")

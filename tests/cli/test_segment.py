@@ -84,8 +84,9 @@ def test_json_is_a_list_of_one_object_a_photo_and_concept(loaded, model, jpeg, t
         (str(image), concept) for image in (jpeg, other) for concept in ("dress", "cape")
     ]
     for row in rows:
-        assert set(row) == {"image", "concept", "score", "present", "known", "area", "mask"}
+        assert set(row) == {"image", "concept", "score", "present", "known", "area", "share", "mask"}
         assert row["area"] == np.count_nonzero(np.asarray(Image.open(row["mask"])))
+        assert row["share"] == row["area"] / np.asarray(Image.open(row["mask"])).size
         assert row["present"] == (row["score"] >= 0.5)
         assert row["known"] is True
 

@@ -79,6 +79,7 @@ def test_json_has_the_rows_of_cmask_segment(serving, photos, tmp_path, capsys):
         "present": bool(red.mean() >= 0.5),
         "known": True,
         "area": int(red.sum()),
+        "share": red.mean(),
         "mask": str(tmp_path / "out" / "b.red.png"),
     }
 
