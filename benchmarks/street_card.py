@@ -38,7 +38,10 @@ GOOD = 0.2  # IoU from which on a concept is counted
 
 
 class BareVectors(SegmenterSystem):
-    """The preset, asked by vectors that are no word's."""
+    """The preset, asked by vectors that are no word's, for words that training never showed."""
+
+    def answers(self, name: str) -> bool:
+        return super().answers(name) and self.describe(name).level == "zero"
 
     def predict(self, path: Path, image: np.ndarray, names: Sequence[str]) -> Iterator[Prediction]:
         vectors = [beside(self._segmenter.vocabulary, name) for name in names]
