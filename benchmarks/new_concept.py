@@ -108,8 +108,8 @@ def check_others(
     Raises:
         UserError: a bit of a mask or a score is another one.
     """
-    vocabulary = before.vocabulary
-    others = [name for name in vocabulary.names if vocabulary.index(name) != vocabulary.index(word)]
+    learnt = after.vocabulary.index(word)  # the model before may not know the word
+    others = [name for name in before.vocabulary.names if after.vocabulary.index(name) != learnt]
     for photo in photos:
         old, new = (one.segment(others, one.encode(photo.image)) for one in (before, after))
         for which in range(len(others)):
