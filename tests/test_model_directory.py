@@ -17,7 +17,7 @@ from segmenter_fixture import (
     smallest_vocabulary,
 )
 
-from cmask_tf import model_directory
+from cmask_tf import model_directory, presets
 from cmask_tf.errors import UserError
 from cmask_tf.models.precision import precision
 from cmask_tf.segmenter import ConceptSegmenter
@@ -130,9 +130,10 @@ def test_a_missing_file_is_named(copy, name):
         model_directory.check(copy)
 
 
-def test_a_missing_directory_is_named(tmp_path):
+def test_a_missing_directory_is_named(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="nowhere: no such model directory"):
         model_directory.check(tmp_path / "nowhere")
+    monkeypatch.setattr(presets, "FOLDER", tmp_path / "none")  # a package without the default preset
     with pytest.raises(UserError, match="give --model DIR"):
         model_directory.locate(None)
 
