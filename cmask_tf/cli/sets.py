@@ -55,10 +55,11 @@ def add_parsers(sources: argparse._SubParsersAction) -> None:
 def _add_masks(sources: argparse._SubParsersAction) -> None:
     one = sources.add_parser(
         "pseudo-masks",
-        help="masks from boxes, to evaluate on",
-        description="GrabCut from boxes; with --model its attention seeds too. For evaluation only.",
+        help="masks from boxes, where nobody drew any",
+        description="GrabCut from boxes; with --model its attention seeds too.",
     )
-    one.add_argument("--boxes", type=Path, required=True, metavar="FILE", help="COCO JSON with bbox")
+    text = "COCO JSON with bbox, or a record set of boxes"
+    one.add_argument("--boxes", type=Path, required=True, metavar="FILE|RECORDS", help=text)
     one.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of its photos")
     one.add_argument("--model", metavar="DIR|PRESET", help="a trained model (default: none)")
     one.add_argument("--out", type=Path, required=True, metavar="FILE", help="COCO JSON of masks to write")

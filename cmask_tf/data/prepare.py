@@ -1,6 +1,6 @@
 """A data folder to the record sets that the three stages train on.
 
-OUT/tags    tags/train.jsonl: Stage 1 (Stock-18K)
+OUT/tags    tags/train.jsonl (or .csv, .tsv, each also .gz): Stage 1 (Stock-18K)
 OUT/boxes   Open Images and Visual Genome merged, one record a photo, with its tags: Stage 2 (OIVG-750)
 OUT/masks   coco/instances_train.json: Stage 3 (COCO-80)
 OUT/val     coco/concept_masks_val.json, tagged with the concepts that are present
@@ -23,9 +23,12 @@ from cmask_tf.data.tags import read_tags, tag_lines
 from cmask_tf.data.visual_genome import fill_visual_genome
 from cmask_tf.errors import UserError
 from cmask_tf.faults import BadRecord, Faults
+from cmask_tf.vocabulary.tag_files import SUFFIXES
 
 SETS = ("tags", "boxes", "masks", "val")
 CONCEPTS = "concepts.json"
+_EXPECTED = "a data folder, as `cmask data world` writes it"
+_MASKS = "masks in COCO's format; from boxes, `cmask data pseudo-masks` makes them"
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,18 @@ class _Folder:
 
     root: Path
 
-    def file(self, *parts: str) -> Path:
+    def file(self, *parts: str, expected: str = _EXPECTED) -> Path:
         path = self.root.joinpath(*parts)
         if not path.is_file():
-            raise UserError(f"{path}: missing; expected a data folder, as `cmask data world` writes it")
+            raise UserError(f"{path}: missing; expected {expected}")
         return path
+
+    def tags(self) -> Path:
+        """The one tag file, whatever its form; a missing one is named as JSONL."""
+        found = [path for end in SUFFIXES if (path := self.root / "tags" / f"train{end}").is_file()]
+        if len(found) > 1:
+            raise UserError(f"{found[1]}: beside {found[0].name}; expected one file of tags")
+        return found[0] if found else self.file("tags", "train.jsonl")
 
     def one(self, folder: str, pattern: str) -> Path:
         found = sorted((self.root / folder).glob(pattern))
@@ -92,9 +102,9 @@ def prepare(folder: Path, out: Path, strict: bool = False) -> dict[str, Summary]
 
 def _sets(data: _Folder) -> dict[str, _Set]:
     """The sets that the folder has files for, all of which are there."""
-    train, tags = data.images("train"), data.file("tags", "train.jsonl")
-    masks = data.file("coco", "instances_train.json")
-    val = data.file("coco", "concept_masks_val.json")
+    train, tags = data.images("train"), data.tags()
+    masks = data.file("coco", "instances_train.json", expected=_MASKS)
+    val = data.file("coco", "concept_masks_val.json", expected=_MASKS)
     sets = {"tags": _Set(lambda work, faults: read_tags(tags, data.root, work, faults), {"tags": tags})}
     boxes = _box_files(data)
     if boxes:

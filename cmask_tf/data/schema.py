@@ -105,6 +105,12 @@ def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     }
 
 
+def file_name(serialized: bytes) -> str:
+    """The name of the photo's file, without its folder; "" where the record does not say."""
+    value = tf.train.Example.FromString(serialized).features.feature[FILE_NAME].bytes_list.value
+    return value[0].decode() if value else ""
+
+
 def pixels(box: np.ndarray, height: int, width: int) -> tuple[slice, slice]:
     """Rows and columns of a photo under a box (ymin, xmin, ymax, xmax in 0..1), one of each at least."""
     size = np.array([height, width])

@@ -1,8 +1,9 @@
-"""Masks made from boxes, to evaluate concepts of which nobody drew masks (section 3, supplement 1).
+"""Masks made from boxes, for concepts of which nobody drew masks (section 3, supplement 1).
 
 The paper's are from Deep GrabCut and were cleaned by hand. Ours are from OpenCV's GrabCut, seeded by the box,
-and by a model's attention where one is given; `cmask data review` is for the cleaning. They are never
-trained on. A file of them says that it is one: `"pseudo": true` in its "info" and in each annotation.
+and by a model's attention where one is given; `cmask data review` is for the cleaning. The paper evaluates on
+them; who has boxes alone may train on them too. A file of them says that it is one: `"pseudo": true` in its
+"info" and in each annotation.
 """
 
 from __future__ import annotations
@@ -149,7 +150,8 @@ def make_pseudo_masks(
     """Writes one mask a (photo, concept) in COCO's format; masks that the file has already stay as they are.
 
     Args:
-        boxes: a COCO file with bbox, in pixels; `level` and `kind` of its categories are kept.
+        boxes: a COCO file with bbox, in pixels, `level` and `kind` of whose categories are kept; or a record
+            set of boxes.
         images: the folder of photos.
         out: the file to write.
         attention: what `seeds_of` returned, or None.
@@ -160,15 +162,16 @@ def make_pseudo_masks(
     Raises:
         UserError: a photo is not there, or the file is not as COCO's are.
     """
-    names, photos = _load(Path(boxes), Path(images))
+    boxes = Path(boxes)
+    content = _of_records(boxes) if boxes.is_dir() else read_json(boxes, dict, "a COCO object")
+    names, photos = _load(boxes, content, Path(images))
     annotations, made = [], 0
     for photo in tqdm(photos, "pseudo masks", delay=2, unit="photo"):
         for annotation in _annotations(photo, names, attention):
             made += annotation["pseudo"]
             annotations.append({"id": len(annotations) + 1} | annotation)
-    content = read_json(boxes, dict, "a COCO object")
     method = "OpenCV GrabCut seeded by boxes" + (" and attention" if attention else "")
-    info = {"description": "pseudo masks, for evaluation only", "pseudo": True, "method": method}
+    info = {"description": "pseudo masks", "pseudo": True, "method": method}
     images_and_names = {key: content[key] for key in ("images", "categories")}
     write_json(Path(out), {"info": info, **images_and_names, "annotations": annotations})
     return made, len(annotations) - made
@@ -200,9 +203,46 @@ def write_json(path: Path, content: dict) -> None:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 
 
-def _load(path: Path, images: Path) -> tuple[dict[int, str], list[_Photo]]:
+def _of_records(directory: Path) -> dict:
+    """The boxes of a record set as the content of a COCO file.
+
+    Raises:
+        UserError: it is not a finished record set, or has no boxes, or masks already.
+    """
+    import tensorflow as tf  # only here: a COCO file needs none
+
+    from cmask_tf.data import schema
+    from cmask_tf.data.records import RecordSet
+
+    records = RecordSet.open(directory)
+    if records.level != "box":
+        raise UserError(f"{directory}: a record set of level {records.level}; expected one with boxes alone")
+    number = {name: k for k, name in enumerate(sorted(records.concepts), start=1)}
+    images: list[dict] = []
+    annotations: list[dict] = []
+    for serialized in tf.data.TFRecordDataset(records.files).as_numpy_iterator():
+        record = schema.parse(serialized)
+        height, width = int(record["height"]), int(record["width"])
+        size = {"height": height, "width": width}
+        images.append({"id": len(images) + 1, "file_name": schema.file_name(serialized), **size})
+        for name, box in zip(record["names"].numpy(), record["boxes"].numpy().tolist(), strict=True):
+            top, left, bottom, right = box
+            corner_and_size = [left * width, top * height, (right - left) * width, (bottom - top) * height]
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": len(images),
+                    "category_id": number[name.decode()],
+                    "bbox": corner_and_size,
+                }
+            )
+    categories = [{"id": k, "name": name} for name, k in number.items()]
+    return {"images": images, "categories": categories, "annotations": annotations}
+
+
+def _load(path: Path, content: dict, images: Path) -> tuple[dict[int, str], list[_Photo]]:
     """Category names, and the photos; everything is checked before any work."""
-    content, finder = read_json(path, dict, "a COCO object"), PhotoFinder(images)
+    finder = PhotoFinder(images)
     try:
         names = {category["id"]: category["name"] for category in content["categories"]}
         photos = {

@@ -154,6 +154,26 @@ def test_a_missing_file_of_the_layout_is_named(folder, tmp_path, name):
         prepare(folder, tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["instances_train.json", "concept_masks_val.json"])
+def test_without_masks_it_says_where_they_may_come_from(folder, tmp_path, name):
+    (folder / "coco" / name).unlink()
+    with pytest.raises(UserError, match=f"{name}: missing; expected masks .* `cmask data pseudo-masks`"):
+        prepare(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("suffix, between", [(".csv", ","), (".tsv", "\t")])
+def test_tags_may_be_a_table(folder, tmp_path, suffix, between):
+    whole = prepare(folder, tmp_path / "whole")["tags"]
+    lines = [json.loads(line) for line in (folder / "tags/train.jsonl").read_text().splitlines()]
+    table = "".join(f"{line['image']}{between}{';'.join(line['tags'])}\n" for line in lines)
+    (folder / f"tags/train{suffix}").write_text(table)
+    with pytest.raises(UserError, match=rf"train\{suffix}: beside train.jsonl; expected one file of tags"):
+        prepare(folder, tmp_path / "out")
+    (folder / "tags/train.jsonl").unlink()
+    assert prepare(folder, tmp_path / "out")["tags"].tags == whole.tags
+
+
 def test_a_set_of_broken_photos_is_an_error_and_when_they_are_mended_the_rest_is_kept(folder, tmp_path):
     photo = folder / "images" / "val" / "4.jpg"
     whole = photo.read_bytes()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
+from cmask_tf.cli import main as cmask
 from cmask_tf.data.coco import coco_categories, load_concept_masks
 from cmask_tf.errors import UserError
 from cmask_tf.evaluation.pseudo_masks import grabcut, make_pseudo_masks, seeds_of
@@ -183,3 +184,29 @@ def test_the_benchmark_prints_a_table(boxes):
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert lines[0] == "| level | concepts | masks | whole box | GrabCut, box |"
     assert len(lines) == 6
+
+
+def test_boxes_may_come_as_a_record_set(boxes, tmp_path):
+    """Of any source; the masks are those of the same boxes in a COCO file."""
+    content = json.loads((boxes / "boxes.json").read_text())
+    for annotation in content["annotations"]:
+        annotation.pop("segmentation", None)
+    (boxes / "boxes.json").write_text(json.dumps(content))
+    given = ["--images", str(boxes / "images"), "--annotations", str(boxes / "boxes.json")]
+    assert cmask(["data", "coco", *given, "--out", str(tmp_path / "records")]) == 0
+    made = []
+    for name, source in (("file", boxes / "boxes.json"), ("records", tmp_path / "records")):
+        make_pseudo_masks(source, boxes / "images", tmp_path / f"{name}.json")
+        made.append(list(load_concept_masks(tmp_path / f"{name}.json", boxes / "images")))
+    for (_, expected), (_, found) in zip(*made, strict=True):
+        assert found.keys() == expected.keys()
+        for concept, mask in expected.items():
+            np.testing.assert_array_equal(found[concept], mask)
+
+
+def test_a_record_set_that_has_masks_is_refused(boxes, tmp_path):
+    given = ["--images", str(boxes / "images"), "--annotations", str(boxes / "boxes.json")]
+    assert cmask(["data", "coco", *given, "--out", str(tmp_path / "records")]) == 0
+    with pytest.raises(UserError, match="records: a record set of level mask; expected one with boxes alone"):
+        make_pseudo_masks(tmp_path / "records", boxes / "images", tmp_path / "masks.json")
+    assert not (tmp_path / "masks.json").exists()
