@@ -1,11 +1,13 @@
 """What every test shares: quiet TensorFlow, the real photos where they are, no silent skips in CI."""
 
+import gc
 import os
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+gc.set_threshold(50_000, 20, 20)  # of the objects that TensorFlow's tracing makes few are garbage
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -27,6 +29,12 @@ def tate() -> Path:
     if not file.is_file():
         pytest.skip("no ../shared/data/tags beside the checkout")
     return file
+
+
+def pytest_collection_finish():
+    """TensorFlow, Keras and the tests themselves are never garbage: only what comes after them is looked at."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_logreport(report):

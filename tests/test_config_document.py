@@ -1,6 +1,7 @@
 """docs/configuration.md says what the dataclasses say."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 from cmask_tf import config as configs
@@ -9,8 +10,13 @@ from cmask_tf.config_document import document
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 
 
+@functools.cache
+def lines() -> list[str]:
+    return document().splitlines()
+
+
 def row(name: str) -> list[str]:
-    [line] = [line for line in document().splitlines() if line.startswith(f"| `{name}` |")]
+    [line] = [line for line in lines() if line.startswith(f"| `{name}` |")]
     return [cell.strip() for cell in line.strip("|").split(" | ")]
 
 
