@@ -32,7 +32,7 @@ def tate() -> Path:
 
 
 def pytest_collection_finish():
-    """TensorFlow, Keras and the tests themselves are never garbage: only what comes after them is looked at."""
+    """TensorFlow, Keras and the tests are never garbage: only what comes after them is looked at."""
     gc.collect()
     gc.freeze()
 
