@@ -1,6 +1,6 @@
-# make demo: set up, then two photos segmented with the trained preset; as long as there is none, demo-train.
+# make demo: set up, then two photos segmented with the trained preset.
 # make demo-train: set up, then the whole system once from nothing, ending with an overlay and a table.
-# make test: the test suite. make coverage: the same and what of the package it runs; that takes half as long again.
+# make test: the test suite. make coverage: the same, slower, and what of the package it runs.
 # All share one .venv, made from constraints.txt when it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
